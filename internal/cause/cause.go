@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package cause is the closed vocabulary of reasons for which something is not as wished. Status,
+// events and the command line use the same words for the same cause.
+package cause
+
+// Code names a cause. It is stable: scripts and dashboards may match on it.
+type Code string
+
+// The causes. Each has a hint in [Code.Hint].
+const (
+	Unknown            Code = "Unknown"
+	ImagePull          Code = "ImagePull"
+	CrashLoop          Code = "CrashLoop"
+	Unschedulable      Code = "Unschedulable"
+	QuotaExceeded      Code = "QuotaExceeded"
+	NotReadyYet        Code = "NotReadyYet"
+	ProgressDeadline   Code = "ProgressDeadlineExceeded"
+	PermissionDenied   Code = "PermissionDenied"
+	Unauthorized       Code = "Unauthorized"
+	WebhookDenied      Code = "WebhookDenied"
+	WebhookUnavailable Code = "WebhookUnavailable"
+	ImmutableField     Code = "ImmutableField"
+	InvalidObject      Code = "InvalidObject"
+	KindMissing        Code = "KindMissing"
+	DiscoveryFailed    Code = "DiscoveryFailed"
+	NamespaceMissing   Code = "NamespaceMissing"
+	NamespaceGoing     Code = "NamespaceTerminating"
+	BeingDeleted       Code = "BeingDeleted"
+	FinalizerPending   Code = "FinalizerPending"
+	Conflict           Code = "Conflict"
+	OwnedByOther       Code = "OwnedByOther"
+	ServerUnavailable  Code = "ServerUnavailable"
+	Throttled          Code = "Throttled"
+)
+
+// Cause is one reason together with what it is about.
+type Cause struct {
+	Code   Code
+	Detail string // what the server or the object said, on one line; without secrets
+}
+
+// String returns the cause on one line: the code, then the detail.
+func (c Cause) String() string {
+	if c.Detail == "" {
+		return string(c.Code)
+	}
+	return string(c.Code) + ": " + c.Detail
+}
+
+// Hint says what a person can do about a cause, or nothing where there is no general advice.
+func (c Code) Hint() string {
+	switch c {
+	case ImagePull:
+		return "check the image's name and tag, and the namespace's pull secret"
+	case CrashLoop:
+		return "read the container's log: kubectl logs --previous"
+	case Unschedulable:
+		return "compare the pod's requests, selectors and tolerations with the nodes"
+	case QuotaExceeded:
+		return "raise the ResourceQuota or lower what is requested"
+	case PermissionDenied:
+		return "grant the verb to the account named in the message"
+	case Unauthorized:
+		return "renew the credentials of the kubeconfig"
+	case WebhookDenied:
+		return "change the object so that the admission webhook accepts it"
+	case WebhookUnavailable:
+		return "the admission webhook's backend does not answer: see that it runs"
+	case ImmutableField:
+		return "the field can't be changed in place: set force to have the object replaced"
+	case InvalidObject:
+		return "correct the manifest: the API server refuses it"
+	case KindMissing:
+		return "install the CustomResourceDefinition, or add it to the same artifact"
+	case DiscoveryFailed:
+		return "an aggregated API does not answer: kubectl get apiservices"
+	case NamespaceMissing:
+		return "create the namespace, or add it to the same artifact"
+	case NamespaceGoing, BeingDeleted, FinalizerPending:
+		return "wait until the deletion has finished; see which finalizer holds it"
+	case OwnedByOther:
+		return "remove the object from one of the two sets"
+	case ServerUnavailable, Throttled:
+		return "the API server is busy or away: it is tried again"
+	default:
+		return ""
+	}
+}

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package object
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+)
+
+// Stage is a step of an apply: all objects of a stage are in the cluster, and definitions among
+// them are established, before the next one begins.
+type Stage int
+
+// The stages, in the order in which they are applied.
+const (
+	StageDefinitions Stage = iota // CustomResourceDefinition, Namespace, ClusterRole: what others need to exist
+	StageClasses                  // kinds that end in Class: what others name
+	StageRest                     // everything else
+	StageWebhooks                 // admission webhooks: their backends are in the rest
+)
+
+// StageOf says in which stage an object of that identity is applied.
+func StageOf(id ID) Stage {
+	switch {
+	case isDefinition(id), id.Group == "" && id.Kind == "Namespace", id.Group == rbacGroup && id.Kind == "ClusterRole":
+		return StageDefinitions
+	case strings.HasSuffix(id.Kind, "Class"):
+		return StageClasses
+	case id.Group == "admissionregistration.k8s.io" && strings.HasSuffix(id.Kind, "WebhookConfiguration"):
+		return StageWebhooks
+	default:
+		return StageRest
+	}
+}
+
+const rbacGroup = "rbac.authorization.k8s.io"
+
+func isDefinition(id ID) bool {
+	return id.Group == "apiextensions.k8s.io" && id.Kind == "CustomResourceDefinition"
+}
+
+// kindOrder lists the kinds that come before all others, in the order of Kustomizer's
+// applyOrder.first. Its position is an object's weight.
+func kindOrder() []string {
+	return []string{
+		"CustomResourceDefinition", "Namespace", "ClusterClass", "RuntimeClass", "PriorityClass", "StorageClass",
+		"VolumeSnapshotClass", "IngressClass", "GatewayClass", "ResourceQuota", "ServiceAccount", "Role", "ClusterRole",
+		"RoleBinding", "ClusterRoleBinding", "ConfigMap", "Secret", "Service", "LimitRange", "Deployment",
+		"StatefulSet", "CronJob", "PodDisruptionBudget",
+	}
+}
+
+// Sort puts objects into the order in which they are shown and applied: by stage, by the kind's
+// weight, then by group, kind, namespace and name. The order doesn't depend on the input's.
+func Sort(objs []*unstructured.Unstructured) {
+	slices.SortStableFunc(objs, func(a, b *unstructured.Unstructured) int { return CompareApplyOrder(Of(a), Of(b)) })
+}
+
+// SortIDs puts identities into the order of [Sort].
+func SortIDs(ids []ID) { slices.SortFunc(ids, CompareApplyOrder) }
+
+// CompareApplyOrder compares two identities by the order of [Sort].
+func CompareApplyOrder(a, b ID) int {
+	return cmp.Or(cmp.Compare(StageOf(a), StageOf(b)), cmp.Compare(weight(a), weight(b)), a.Compare(b))
+}
+
+func weight(id ID) int {
+	order := kindOrder()
+	if i := slices.Index(order, id.Kind); i >= 0 {
+		return i
+	}
+	if id.Group == "admissionregistration.k8s.io" && strings.HasSuffix(id.Kind, "WebhookConfiguration") {
+		return len(order) + 1
+	}
+	return len(order)
+}
