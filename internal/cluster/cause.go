@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cluster
+
+import (
+	"context"
+	"errors"
+	"net"
+	"regexp"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/kustomizer/kustomizer/internal/cause"
+)
+
+// CauseOf says in the closed vocabulary why a request failed.
+func CauseOf(err error) cause.Cause {
+	if err == nil {
+		return cause.Cause{}
+	}
+	return cause.Cause{Code: codeOf(err), Detail: oneLine(err.Error())}
+}
+
+func codeOf(err error) cause.Code {
+	var kind *KindError
+	var disc *DiscoveryError
+	switch {
+	case errors.As(err, &kind):
+		return cause.KindMissing
+	case errors.As(err, &disc):
+		if code := codeOfStatus(disc.Err); code != cause.Unknown {
+			return code
+		}
+		return cause.DiscoveryFailed
+	default:
+		return codeOfStatus(err)
+	}
+}
+
+func codeOfStatus(err error) cause.Code {
+	text := err.Error()
+	switch {
+	case strings.Contains(text, "exceeded quota"):
+		return cause.QuotaExceeded
+	case apierrors.IsForbidden(err) && strings.Contains(text, "because it is being terminated"):
+		return cause.NamespaceGoing
+	case strings.Contains(text, "failed calling webhook"):
+		return cause.WebhookUnavailable
+	case strings.Contains(text, "admission webhook") && strings.Contains(text, "denied"):
+		return cause.WebhookDenied
+	case apierrors.IsForbidden(err):
+		return cause.PermissionDenied
+	case apierrors.IsUnauthorized(err):
+		return cause.Unauthorized
+	case IsImmutable(err):
+		return cause.ImmutableField
+	case IsNamespaceMissing(err):
+		return cause.NamespaceMissing
+	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err):
+		return cause.InvalidObject
+	case apierrors.IsConflict(err), apierrors.IsAlreadyExists(err):
+		return cause.Conflict
+	case apierrors.IsTooManyRequests(err):
+		return cause.Throttled
+	case unavailable(err):
+		return cause.ServerUnavailable
+	default:
+		return cause.Unknown
+	}
+}
+
+func unavailable(err error) bool {
+	var netErr net.Error
+	return errors.As(err, &netErr) || errors.Is(err, context.DeadlineExceeded) ||
+		apierrors.IsServerTimeout(err) || apierrors.IsServiceUnavailable(err) ||
+		apierrors.IsInternalError(err) || apierrors.IsTimeout(err)
+}
+
+var immutable = regexp.MustCompile(`(?i)(field is immutable|is immutable|immutable field|may not be changed|updates to .* forbidden|cannot change roleRef)`)
+
+// IsImmutable says whether the server refused a change because a field can't be changed in place.
+// The server has no reason of its own for it: it is an Invalid error whose text says so.
+func IsImmutable(err error) bool {
+	return apierrors.IsInvalid(err) && immutable.MatchString(err.Error())
+}
+
+// IsNamespaceMissing says whether a request failed because its namespace does not exist.
+func IsNamespaceMissing(err error) bool {
+	var status apierrors.APIStatus
+	if !apierrors.IsNotFound(err) || !errors.As(err, &status) {
+		return false
+	}
+	details := status.Status().Details
+	return details != nil && details.Group == "" && details.Kind == "namespaces"
+}
+
+func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
