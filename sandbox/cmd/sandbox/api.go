@@ -106,7 +106,9 @@ func (c *client) createNode(ctx context.Context, server string) error {
 func nodeReady(code int, body []byte) bool {
 	var node struct {
 		Spec   struct{ Taints []any }
-		Status struct{ Conditions []struct{ Type, Status string } }
+		Status struct {
+			Conditions []struct{ Type, Status string }
+		}
 	}
 	if code != http.StatusOK || json.Unmarshal(body, &node) != nil || len(node.Spec.Taints) > 0 {
 		return false

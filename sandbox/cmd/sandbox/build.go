@@ -41,7 +41,8 @@ func targets(source string) ([]target, error) {
 		{name: "kwok", module: "kwok", pkg: "sigs.k8s.io/kwok/cmd/kwok", sources: "kwok", note: "about a minute"},
 		{
 			name: "controlplane", module: ".", pkg: "./cmd/controlplane", sources: "cmd/controlplane",
-			ldflags: fmt.Sprintf("-X %[1]s.gitVersion=v%[2]s.%[3]s.%[4]s -X %[1]s.gitMajor=%[2]s -X %[1]s.gitMinor=%[3]s",
+			ldflags: fmt.Sprintf("-X %[1]s.gitVersion=v%[2]s.%[3]s.%[4]s -X %[1]s.gitMajor=%[2]s -X %[1]s.gitMinor=%[3]s"+
+				" -X k8s.io/client-go/pkg/version.gitVersion=v%[2]s.%[3]s.%[4]s", // the last one is for user agents
 				version, kubernetes[0], kubernetes[1], kubernetes[2]),
 			links: []string{"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl"},
 			note:  "about four minutes on two cores",
@@ -57,7 +58,7 @@ func kubernetesVersion(source string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := regexp.MustCompile(`(?m)^\s*k8s\.io/kubernetes v(\d+)\.(\d+)\.(\d+)`).FindStringSubmatch(string(data))
+	m := regexp.MustCompile(`(?m)^(?:require)?\s*k8s\.io/kubernetes v(\d+)\.(\d+)\.(\d+)`).FindStringSubmatch(string(data))
 	if m == nil {
 		return nil, fmt.Errorf("%s does not require k8s.io/kubernetes", path)
 	}

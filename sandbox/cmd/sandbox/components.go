@@ -253,7 +253,7 @@ func (l layout) schedulerChild() child {
 func (l layout) kwokChild() child {
 	return child{name: "kwok", bin: l.bin("kwok"), args: []string{
 		"--kubeconfig=" + l.path("kwok.kubeconfig"), "--config=" + l.path("stages.yaml"),
-		"--manage-all-nodes=true", "--node-lease-duration-seconds=0", "--server-address=" + l.kwok,
+		"--manage-all-nodes=true", "--node-lease-duration-seconds=0", "--server-address=" + l.kwok, "--node-ip=10.1.0.1",
 	}}
 }
 

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -109,7 +110,11 @@ func down(dir string) error {
 	all := append([]process{pids.Supervisor}, pids.Children...)
 	// The supervisor ends its children; only if it is gone or stuck are they
 	// signalled from here.
-	send(all[:1], syscall.SIGTERM)
+	if pids.Supervisor.alive() {
+		send(all[:1], syscall.SIGTERM)
+	} else {
+		send(all, syscall.SIGTERM)
+	}
 	if !gone(all, stopGrace+3*time.Second) {
 		send(all, syscall.SIGKILL)
 		if !gone(all, 5*time.Second) {
@@ -158,6 +163,7 @@ func run(ctx context.Context, o options, command []string) error {
 	if err := build(ctx, o.source); err != nil {
 		return err
 	}
+	runtime.LockOSThread() // the command dies with this thread: see childAttr
 	o.whilePID = os.Getpid()
 	if err := startSupervisor(ctx, o); err != nil {
 		return err
@@ -171,7 +177,7 @@ func run(ctx context.Context, o options, command []string) error {
 func runCommand(ctx context.Context, dir string, command []string) error {
 	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.SysProcAttr = childAttr()
 	cmd.Env = []string{"KUSTOMIZER_SANDBOX=" + dir}
 	for _, entry := range os.Environ() {
 		if !strings.HasPrefix(entry, "KUBECONFIG=") && !strings.HasPrefix(entry, "KUSTOMIZER_SANDBOX=") {
@@ -187,8 +193,10 @@ func runCommand(ctx context.Context, dir string, command []string) error {
 	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 	var exit *exec.ExitError
 	switch {
+	case ctx.Err() != nil && strings.HasPrefix(context.Cause(ctx).Error(), syscall.SIGTERM.String()):
+		return exitCode(128 + syscall.SIGTERM)
 	case ctx.Err() != nil:
-		return exitCode(130)
+		return exitCode(128 + syscall.SIGINT)
 	case errors.As(err, &exit):
 		return exitCode(max(exit.ExitCode(), 1))
 	}
