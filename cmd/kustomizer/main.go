@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command kustomizer publishes Kubernetes configuration as OCI artifacts and deploys it
+// continuously from any container registry.
+package main
+
+import (
+	"context"
+	"os"
+
+	_ "golang.org/x/crypto/x509roots/fallback" // trust roots for images that have none
+
+	"github.com/kustomizer/kustomizer/internal/cli"
+)
+
+// version is set when a release is built.
+var version = "0.0.0-dev"
+
+func main() { os.Exit(run()) }
+
+func run() int {
+	ctx, stop := cli.WithSignals(context.Background())
+	defer stop()
+	return cli.Run(ctx, cli.Program{Path: os.Args[0], Version: version}, os.Args[1:], cli.OSStreams())
+}
