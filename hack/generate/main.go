@@ -98,6 +98,9 @@ func (a api) write(ctx context.Context, from, to string) error {
 	})
 	annotations := crd.GetAnnotations()
 	annotations["kustomizer.dev/api"] = a.module + "@" + version
+	// Whoever applies the definitions as one set with others never deletes them, and with them every
+	// resource in the cluster, because they left the set.
+	annotations["kustomize.toolkit.fluxcd.io/prune"] = "disabled"
 	crd.SetAnnotations(annotations)
 	out, err := yaml.Marshal(crd.Object)
 	if err != nil {
