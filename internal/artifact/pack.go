@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package artifact
+
+import (
+	"archive/tar"
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/klauspost/compress/gzip"
+)
+
+// YAMLFile is the name of the only entry of an artifact made of rendered objects.
+const YAMLFile = "all.yaml"
+
+// layerTitle names the layer for tools that write layers to files by their title.
+const layerTitle = "artifact.tar.gz"
+
+// compressionLevel and the compressor behind it are part of the format: another level or another
+// compressor gives other bytes, and so another digest, for the same content.
+const compressionLevel = 6
+
+// Blob is bytes that a manifest points to.
+type Blob struct {
+	Descriptor
+
+	// Open returns the bytes from their beginning, as often as it is called.
+	Open func() (io.ReadCloser, error)
+}
+
+// Packed is an artifact that is ready to be pushed.
+type Packed struct {
+	Digest    Digest // of the manifest
+	MediaType string // of the manifest
+	Manifest  []byte
+	Config    Blob
+	Layers    []Blob
+}
+
+// PackOptions are the choices of [PackYAML]; the zero value is what this program pushes by default.
+type PackOptions struct {
+	LayerMediaType string // another name for a tar+gzip layer, for consumers that insist on theirs
+}
+
+// PackYAML makes an artifact of rendered objects. The same YAML and the same metadata give the same
+// digest on every machine.
+func PackYAML(yaml []byte, meta Metadata, opts PackOptions) (*Packed, error) {
+	archive, err := tarOf(YAMLFile, yaml)
+	if err != nil {
+		return nil, fmt.Errorf("packing %s: %w", YAMLFile, err)
+	}
+	checksum := sha256.Sum256(yaml)
+	return packTar(archive, hex.EncodeToString(checksum[:]), meta, opts)
+}
+
+// tarOf returns an archive of one file, whose header says nothing about who packed it, or when.
+func tarOf(name string, content []byte) ([]byte, error) {
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	header := &tar.Header{
+		Typeflag: tar.TypeReg, Name: name, Size: int64(len(content)), Mode: 0o644,
+		ModTime: time.Unix(0, 0).UTC(), Format: tar.FormatUSTAR,
+	}
+	if err := w.WriteHeader(header); err != nil {
+		return nil, err
+	}
+	if _, err := w.Write(content); err != nil {
+		return nil, err
+	}
+	if err := w.Close(); err != nil {
+		return nil, err
+	}
+	return b.Bytes(), nil
+}
+
+func packTar(archive []byte, checksum string, meta Metadata, opts PackOptions) (*Packed, error) {
+	compressed, err := compress(archive)
+	if err != nil {
+		return nil, fmt.Errorf("compressing the layer: %w", err)
+	}
+	mediaType := opts.LayerMediaType
+	if mediaType == "" {
+		mediaType = MediaTypeLayer
+	}
+	if packingOf(mediaType) != packingGzip {
+		return nil, fmt.Errorf("layer media type %q does not name a tar+gzip layer", clip(mediaType))
+	}
+	layer := blobOf(mediaType, compressed)
+	layer.Annotations = map[string]string{AnnotationTitle: layerTitle}
+	config, err := configOf(DigestOf(archive))
+	if err != nil {
+		return nil, fmt.Errorf("writing the config: %w", err)
+	}
+	return assemble(config, layer, meta.annotations(checksum))
+}
+
+func assemble(config, layer Blob, annotations map[string]string) (*Packed, error) {
+	manifest, err := encode(Manifest{
+		SchemaVersion: 2,
+		MediaType:     MediaTypeManifest,
+		Config:        &config.Descriptor,
+		Layers:        []Descriptor{layer.Descriptor},
+		Annotations:   annotations,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("writing the manifest: %w", err)
+	}
+	return &Packed{
+		Digest: DigestOf(manifest), MediaType: MediaTypeManifest, Manifest: manifest,
+		Config: config, Layers: []Blob{layer},
+	}, nil
+}
+
+// configOf returns the config blob. Flux, Argo CD and oras look at its media type only; the layer's
+// diff ID makes it a whole image config for tools that check one against the other.
+func configOf(diffID Digest) (Blob, error) {
+	type rootFS struct {
+		Type    string   `json:"type"`
+		DiffIDs []Digest `json:"diff_ids"`
+	}
+	raw, err := encode(struct {
+		Architecture string   `json:"architecture"`
+		OS           string   `json:"os"`
+		Config       struct{} `json:"config"`
+		RootFS       rootFS   `json:"rootfs"`
+	}{RootFS: rootFS{Type: "layers", DiffIDs: []Digest{diffID}}})
+	if err != nil {
+		return Blob{}, err
+	}
+	return blobOf(MediaTypeConfig, raw), nil
+}
+
+func blobOf(mediaType string, content []byte) Blob {
+	return Blob{
+		Descriptor: Descriptor{MediaType: mediaType, Digest: DigestOf(content), Size: int64(len(content))},
+		Open:       func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(content)), nil },
+	}
+}
+
+// compress writes one gzip member whose header holds neither name nor time, and always the same
+// operating system.
+func compress(content []byte) ([]byte, error) {
+	const osUnknown = 255
+	var b bytes.Buffer
+	w, err := gzip.NewWriterLevel(&b, compressionLevel)
+	if err != nil {
+		return nil, err
+	}
+	w.Header = gzip.Header{OS: osUnknown, ModTime: time.Unix(0, 0)}
+	if _, err := w.Write(content); err != nil {
+		return nil, err
+	}
+	if err := w.Close(); err != nil {
+		return nil, err
+	}
+	return b.Bytes(), nil
+}
