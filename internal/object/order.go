@@ -77,3 +77,19 @@ func weight(id ID) int {
 	}
 	return len(order)
 }
+
+// WaveOf says when within its stage an object is applied. Objects of one wave are applied at the
+// same time; accounts and roles come before what binds them, and all of these and what workloads
+// mount before the workloads, so that no controller has to try twice.
+func WaveOf(id ID) int {
+	switch id.Kind {
+	case "ResourceQuota", "ServiceAccount", "Role":
+		return 0
+	case "RoleBinding", "ClusterRoleBinding":
+		return 1
+	case "ConfigMap", "Secret", "Service", "LimitRange", "PodDisruptionBudget", "PersistentVolume", "PersistentVolumeClaim":
+		return 2
+	default:
+		return 3
+	}
+}

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plan
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/kustomizer/kustomizer/internal/cause"
+	"github.com/kustomizer/kustomizer/internal/object"
+)
+
+// Decide makes a plan from facts.
+func Decide(f *Facts, policy Policy) *Plan {
+	p := &Plan{Owner: f.Owner}
+	wanted := make(map[object.ID]bool, len(f.Wants))
+	for i := range f.Wants {
+		want := &f.Wants[i]
+		wanted[want.ID] = true
+		p.Steps = append(p.Steps, DecideWant(f, want, policy))
+	}
+	slices.SortStableFunc(p.Steps, func(a, b Step) int { return object.CompareApplyOrder(a.ID, b.ID) })
+	for id, entry := range f.Record {
+		if !wanted[id] {
+			p.Stale = append(p.Stale, decideStale(f, entry, policy))
+		}
+	}
+	slices.SortFunc(p.Stale, func(a, b Step) int { return -object.CompareApplyOrder(a.ID, b.ID) })
+	p.Brake = brake(f, p, policy)
+	if p.Brake != nil && !p.Brake.Released {
+		hold(p)
+	}
+	return p
+}
+
+func hold(p *Plan) {
+	for i := range p.Stale {
+		if p.Stale[i].Action == Delete {
+			p.Stale[i].Action, p.Stale[i].Reason = Hold, "held: "+p.Brake.Reason
+		}
+	}
+}
+
+// DecideWant decides about one object of the set.
+func DecideWant(f *Facts, want *Want, policy Policy) Step {
+	entry, live := f.Record[want.ID], f.Live[want.ID]
+	s := Step{ID: want.ID, Want: want, Live: live.Object, Entry: entry}
+	switch {
+	case live.Presence == Present && Settled(f.Owner, *want, entry, live, policy):
+		s.Action, s.Now = Unchanged, entry.Live
+		return s
+	case f.Rehearsals[want.ID].Deferred:
+		s.Action, s.Reason = Later, "its namespace or kind comes with the same set"
+		return s
+	case live.Presence == Unknown:
+		s.Action, s.Cause = Refuse, live.Cause
+		s.Reason = "its state is unknown: " + live.Cause.String()
+		return s
+	}
+	if reason := optedOut(want.Object, live.Object); reason != "" {
+		s.Action, s.Reason = Skip, reason
+		return s
+	}
+	if other, ok := f.Claims[want.ID]; ok {
+		return contested(s, other, f.Rehearsals[want.ID])
+	}
+	return decideRehearsed(f, s, policy)
+}
+
+// contested decides about an object that another owner's record claims: the first owner keeps it.
+func contested(s Step, other Owner, r Rehearsal) Step {
+	if r.Result != nil && s.Live != nil && sameContent(s.Live, r.Result, ownerLabels) {
+		s.Action, s.Reason = Skip, fmt.Sprintf("rendered identically by %s, which keeps it", other)
+		return s
+	}
+	s.Action, s.Reason = Conflict, fmt.Sprintf("it belongs to %s", other)
+	s.Cause = cause.Cause{Code: cause.OwnedByOther, Detail: other.String()}
+	return s
+}
+
+func decideRehearsed(f *Facts, s Step, policy Policy) Step {
+	r := f.Rehearsals[s.ID]
+	switch {
+	case r.Failed != nil:
+		return refusal(s, *r.Failed, policy)
+	case r.Result == nil:
+		s.Action, s.Reason = Refuse, "the server was not asked what would happen"
+		s.Cause = cause.Cause{Code: cause.Unknown}
+		return s
+	case r.Created || f.Live[s.ID].Presence == Absent:
+		s.Action = Create
+		s.Corrects = s.Entry.UID != "" && !s.Entry.Pending && s.Entry.Desired == s.Want.Hash
+		return s
+	case s.Live.GetDeletionTimestamp() != nil:
+		s.Action = Refuse
+		s.Cause = cause.Cause{Code: cause.BeingDeleted, Detail: finalizers(s.Live)}
+		s.Reason = s.Cause.String()
+		return s
+	}
+	s.CleanUp = overridden(r.Result, f.Owner.Manager, policy.Overrides) && !merges(s.Want.Object)
+	if !s.CleanUp && sameContent(s.Live, r.Result, nil) && sameOwnership(s.Live, r.Result, f.Owner.Manager) {
+		s.Action, s.Now = Unchanged, Fingerprint(s.Live, f.Owner.Manager)
+		return s
+	}
+	s.Action = Configure
+	s.Corrects = s.Entry.UID != "" && !s.Entry.Pending && s.Entry.Desired == s.Want.Hash
+	return s
+}
+
+// refusal decides about an object that the server refuses: with force, and only where a field
+// can't be changed in place, it is replaced.
+func refusal(s Step, why cause.Cause, policy Policy) Step {
+	s.Cause, s.Reason = why, why.String()
+	s.Action = Refuse
+	forced := policy.Force || control(s.Want.Object, "force") == "enabled"
+	if why.Code != cause.ImmutableField || !forced || s.Live == nil {
+		return s
+	}
+	if irreplaceable(s.ID) {
+		s.Reason += "; a " + s.ID.Kind + " is never replaced, force or not"
+		return s
+	}
+	s.Action = Replace
+	return s
+}
+
+// irreplaceable kinds take data or other people's objects with them.
+func irreplaceable(id object.ID) bool {
+	switch id.GroupKind().String() {
+	case "PersistentVolumeClaim", "PersistentVolume", "Namespace", "CustomResourceDefinition.apiextensions.k8s.io":
+		return true
+	}
+	return false
+}
+
+func finalizers(u *unstructured.Unstructured) string {
+	if held := u.GetFinalizers(); len(held) > 0 {
+		return "finalizers " + strings.Join(held, ", ")
+	}
+	return "it is being deleted"
+}
+
+// sameContent says whether two states of an object are the same in everything a manifest can
+// say: all but status and the metadata that the server keeps.
+func sameContent(a, b *unstructured.Unstructured, ignore func(label string) bool) bool {
+	if !equality.Semantic.DeepEqual(without(a.GetLabels(), ignore), without(b.GetLabels(), ignore)) ||
+		!equality.Semantic.DeepEqual(a.GetAnnotations(), b.GetAnnotations()) {
+		return false
+	}
+	return contentIn(a, b) && contentIn(b, a)
+}
+
+func contentIn(a, b *unstructured.Unstructured) bool {
+	for key, v := range a.Object {
+		if key == "metadata" || key == "status" {
+			continue
+		}
+		if !equality.Semantic.DeepEqual(v, b.Object[key]) {
+			return false
+		}
+	}
+	return true
+}
+
+func without(labels map[string]string, ignore func(string) bool) map[string]string {
+	out := map[string]string{}
+	for k, v := range labels {
+		if ignore == nil || !ignore(k) {
+			out[k] = v
+		}
+	}
+	return out
+}
+
+func ownerLabels(label string) bool {
+	for _, group := range []string{KustomizationLabelGroup, InventoryLabelGroup} {
+		if label == group+"/name" || label == group+"/namespace" {
+			return true
+		}
+	}
+	return false
+}
+
+// sameOwnership says whether an apply would leave the manager's own fields as they are: no field
+// it gives up, none it takes on.
+func sameOwnership(a, b *unstructured.Unstructured, manager string) bool {
+	before, after := appliedFields(a, manager), appliedFields(b, manager)
+	if before == nil || after == nil {
+		return before == nil && after == nil
+	}
+	return before.Equals(after)
+}

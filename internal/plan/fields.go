@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plan
+
+import (
+	"bytes"
+	"encoding/json"
+	"slices"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
+	"sigs.k8s.io/structured-merge-diff/v6/value"
+)
+
+// restartedAt is set by kubectl rollout restart. It asks for a rollout and is not drift.
+const restartedAt = "kubectl.kubernetes.io/restartedAt"
+
+// Fingerprint returns a hash of an object's fields that the manager's applies own, names and
+// values both. As long as nobody changes, takes away or adds to those fields it stays the same,
+// however the server writes the values (quantities, defaults): it needs no schema. It is empty
+// where the manager has never applied the object.
+//
+// It builds on a property of server-side apply: a write that changes a field's value takes the
+// field away from every other manager.
+func Fingerprint(u *unstructured.Unstructured, manager string) string {
+	set := appliedFields(u, manager)
+	if set == nil {
+		return ""
+	}
+	var buf bytes.Buffer
+	set.Leaves().Iterate(func(p fieldpath.Path) {
+		buf.WriteString(p.String())
+		buf.WriteByte('=')
+		v, ok := lookup(u.Object, p)
+		if !ok {
+			buf.WriteByte('?')
+		} else if b, err := json.Marshal(v); err == nil {
+			buf.Write(b)
+		}
+		buf.WriteByte('\n')
+	})
+	return shortHash(buf.Bytes())
+}
+
+func appliedFields(u *unstructured.Unstructured, manager string) *fieldpath.Set {
+	for _, e := range u.GetManagedFields() {
+		if e.Manager == manager && e.Operation == metav1.ManagedFieldsOperationApply && e.Subresource == "" {
+			return fieldsOf(e)
+		}
+	}
+	return nil
+}
+
+func fieldsOf(e metav1.ManagedFieldsEntry) *fieldpath.Set {
+	if e.FieldsV1 == nil {
+		return fieldpath.NewSet()
+	}
+	set := &fieldpath.Set{}
+	if err := set.FromJSON(bytes.NewReader(e.FieldsV1.Raw)); err != nil {
+		return fieldpath.NewSet()
+	}
+	return set
+}
+
+// lookup finds the value at a path of a managed fields set.
+func lookup(v any, path fieldpath.Path) (any, bool) {
+	for _, e := range path {
+		var ok bool
+		if v, ok = step(v, e); !ok {
+			return nil, false
+		}
+	}
+	return v, true
+}
+
+func step(v any, e fieldpath.PathElement) (any, bool) {
+	if e.FieldName != nil {
+		m, ok := v.(map[string]any)
+		if !ok {
+			return nil, false
+		}
+		out, ok := m[*e.FieldName]
+		return out, ok
+	}
+	list, ok := v.([]any)
+	if !ok {
+		return nil, false
+	}
+	if e.Index != nil {
+		if *e.Index < 0 || *e.Index >= len(list) {
+			return nil, false
+		}
+		return list[*e.Index], true
+	}
+	i := slices.IndexFunc(list, func(item any) bool { return matches(item, e) })
+	if i < 0 {
+		return nil, false
+	}
+	return list[i], true
+}
+
+func matches(item any, e fieldpath.PathElement) bool {
+	if e.Value != nil {
+		return value.Equals(value.NewValueInterface(item), *e.Value)
+	}
+	m, ok := item.(map[string]any)
+	if !ok || e.Key == nil {
+		return false
+	}
+	for _, field := range *e.Key {
+		got, ok := m[field.Name]
+		if !ok || !value.Equals(value.NewValueInterface(got), field.Value) {
+			return false
+		}
+	}
+	return true
+}
+
+// overrides says whether a managed fields entry belongs to a manager whose changes are undone:
+// kubectl in all its forms, what was there before the first apply, our own name with Update
+// (an earlier client-side write), and those the fleet names. Entries on subresources, such as
+// scale and status, are their owners' business.
+func overrides(e metav1.ManagedFieldsEntry, extra []string, own string) bool {
+	if e.Subresource != "" {
+		return false
+	}
+	update := e.Operation == metav1.ManagedFieldsOperationUpdate
+	return strings.HasPrefix(e.Manager, "kubectl") ||
+		update && (e.Manager == "before-first-apply" || e.Manager == own) ||
+		slices.Contains(extra, e.Manager) && e.Manager != own
+}
+
+// overridden says whether a person's hand, by an overridden manager, is on the object. An entry
+// that holds nothing but a rollout restart's time is not.
+func overridden(u *unstructured.Unstructured, own string, extra []string) bool {
+	for _, e := range u.GetManagedFields() {
+		if overrides(e, extra, own) && !withoutRestart(fieldsOf(e)).Empty() {
+			return true
+		}
+	}
+	return false
+}
+
+func withoutRestart(set *fieldpath.Set) *fieldpath.Set {
+	out := fieldpath.NewSet()
+	set.Leaves().Iterate(func(p fieldpath.Path) {
+		if !isRestart(p) {
+			out.Insert(p.Copy())
+		}
+	})
+	return out
+}
+
+func isRestart(p fieldpath.Path) bool {
+	last := p[len(p)-1]
+	return last.FieldName != nil && *last.FieldName == restartedAt
+}
+
+// MergeOverrides returns the managed fields that an object should have so that the next apply
+// undoes what overridden managers did: their fields become the owner's. A rollout restart's time
+// stays with who set it. The second result says whether anything differs.
+func MergeOverrides(u *unstructured.Unstructured, owner Owner, extra []string) ([]metav1.ManagedFieldsEntry, bool) {
+	merged := fieldpath.NewSet()
+	var kept []metav1.ManagedFieldsEntry
+	var ours *metav1.ManagedFieldsEntry
+	changed := false
+	for _, e := range u.GetManagedFields() {
+		switch {
+		case e.Manager == owner.Manager && e.Operation == metav1.ManagedFieldsOperationApply && e.Subresource == "":
+			ours = e.DeepCopy()
+		case overrides(e, extra, owner.Manager) && !withoutRestart(fieldsOf(e)).Empty():
+			changed = true
+			merged = merged.Union(fieldsOf(e))
+			if rest, ok := onlyRestart(e); ok {
+				kept = append(kept, rest)
+			}
+		default:
+			kept = append(kept, e)
+		}
+	}
+	if !changed {
+		return nil, false
+	}
+	if ours == nil {
+		ours = &metav1.ManagedFieldsEntry{
+			Manager: owner.Manager, Operation: metav1.ManagedFieldsOperationApply,
+			APIVersion: u.GetAPIVersion(), FieldsType: "FieldsV1",
+		}
+	}
+	raw, err := withoutRestart(merged).Union(fieldsOf(*ours)).ToJSON()
+	if err != nil {
+		return nil, false
+	}
+	ours.FieldsV1 = &metav1.FieldsV1{Raw: raw}
+	return append(kept, *ours), true
+}
+
+// onlyRestart reduces an entry to the rollout restart's time, where it has one.
+func onlyRestart(e metav1.ManagedFieldsEntry) (metav1.ManagedFieldsEntry, bool) {
+	rest := fieldpath.NewSet()
+	fieldsOf(e).Leaves().Iterate(func(p fieldpath.Path) {
+		if isRestart(p) {
+			rest.Insert(p.Copy())
+		}
+	})
+	raw, err := rest.ToJSON()
+	if rest.Empty() || err != nil {
+		return e, false
+	}
+	e.FieldsV1 = &metav1.FieldsV1{Raw: raw}
+	return e, true
+}
+
+// foreignOwns says whether a manager other than the owner holds a field, through whichever
+// subresource.
+func foreignOwns(u *unstructured.Unstructured, manager string, path ...any) bool {
+	p, err := fieldpath.MakePath(path...)
+	if err != nil {
+		return false
+	}
+	for _, e := range u.GetManagedFields() {
+		own := e.Manager == manager && e.Operation == metav1.ManagedFieldsOperationApply
+		if !own && fieldsOf(e).Has(p) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plan
+
+import (
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/kustomizer/kustomizer/internal/object"
+)
+
+// Autoscaled returns the workloads that the HorizontalPodAutoscalers among the objects scale.
+func Autoscaled(objs []*unstructured.Unstructured) map[object.ID]bool {
+	out := map[object.ID]bool{}
+	for _, u := range objs {
+		if u.GroupVersionKind().GroupKind() != (schema.GroupKind{Group: "autoscaling", Kind: "HorizontalPodAutoscaler"}) {
+			continue
+		}
+		ref, _, _ := unstructured.NestedStringMap(u.Object, "spec", "scaleTargetRef")
+		gv, err := schema.ParseGroupVersion(ref["apiVersion"])
+		if err != nil {
+			continue
+		}
+		out[object.ID{Group: gv.Group, Kind: ref["kind"], Namespace: u.GetNamespace(), Name: ref["name"]}] = true
+	}
+	return out
+}
+
+// YieldReplicas returns what to send for a workload that an autoscaler scales. If another manager
+// owns spec.replicas the field is left out. Otherwise the live value is sent, never nothing:
+// dropping a field that we alone own would reset it to 1.
+func YieldReplicas(want, live *unstructured.Unstructured, manager string) *unstructured.Unstructured {
+	if _, set, _ := unstructured.NestedFieldNoCopy(want.Object, "spec", "replicas"); !set || live == nil {
+		return want
+	}
+	out := want.DeepCopy()
+	if foreignOwns(live, manager, "spec", "replicas") {
+		unstructured.RemoveNestedField(out.Object, "spec", "replicas")
+		return out
+	}
+	if n, ok, _ := unstructured.NestedInt64(live.Object, "spec", "replicas"); ok {
+		if err := unstructured.SetNestedField(out.Object, n, "spec", "replicas"); err != nil {
+			return want
+		}
+	}
+	return out
+}

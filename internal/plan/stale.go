@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plan
+
+import (
+	"slices"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+)
+
+// decideStale decides about an object that is remembered but no longer in the set. It is deleted
+// only if the record proves that we applied it, it still carries our labels, and nothing speaks
+// against it.
+func decideStale(f *Facts, entry Entry, policy Policy) Step {
+	live := f.Live[entry.ID]
+	s := Step{ID: entry.ID, Entry: entry, Live: live.Object}
+	switch live.Presence {
+	case Unknown:
+		s.Action, s.Reason = Keep, "its state is unknown: "+live.Cause.String()
+		return s
+	case Absent:
+		s.Action, s.Reason = Forget, "it is gone"
+		return s
+	}
+	s.Action, s.Reason = judge(f.Owner, entry, live.Object, policy)
+	return s
+}
+
+// judge decides about a stale object that exists.
+func judge(owner Owner, entry Entry, live *unstructured.Unstructured, policy Policy) (Action, string) {
+	switch reason := keepsObject(live); {
+	case !owner.Marks(live):
+		return Forget, "it no longer carries our owner labels"
+	case entry.Unproven:
+		return Keep, "no record proves that we applied it"
+	case !policy.Prune:
+		return Keep, "prune is off"
+	case reason != "":
+		return Keep, reason
+	case live.GetDeletionTimestamp() != nil:
+		return Keep, "it is being deleted: " + finalizers(live)
+	case !entry.Pending && entry.UID != string(live.GetUID()):
+		return Keep, "it is not the object we applied, but a namesake with our labels"
+	case systemNamespace(entry, policy.Protected):
+		return Keep, "this namespace is never deleted"
+	}
+	return Delete, ""
+}
+
+func systemNamespace(entry Entry, protected []string) bool {
+	if entry.ID.Kind != "Namespace" || entry.ID.Group != "" {
+		return false
+	}
+	return slices.Contains([]string{"default", "kube-system", "kube-public", "kube-node-lease"}, entry.ID.Name) ||
+		slices.Contains(protected, entry.ID.Name)
+}

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package record remembers what was applied, from which digest and by whom. It is written before
+// anything is applied, and an entry leaves it only when its object is proven to be gone or no
+// longer ours: whatever happens in between, nothing that we made is forgotten.
+//
+// A record lies in one or more ConfigMaps. An entry stays in the chunk it was first written to, so
+// that a change of the record never moves an entry between two objects and a crash between their
+// writes can't lose it.
+package record
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/kustomizer/kustomizer/internal/cluster"
+	"github.com/kustomizer/kustomizer/internal/object"
+	"github.com/kustomizer/kustomizer/internal/plan"
+)
+
+// Manager is the field manager of record writes.
+const Manager = "kustomizer-record"
+
+// Labels and annotations on a record's ConfigMaps.
+const (
+	labelRecord     = "kustomizer.dev/record"
+	labelManagedBy  = "app.kubernetes.io/managed-by"
+	annotationOwner = "kustomizer.dev/record-owner"
+)
+
+// Bounds of a chunk, far below the size limit of an object in etcd.
+const (
+	maxChunkEntries = 1000
+	maxChunkBytes   = 256 << 10
+)
+
+// Head is what a record says about the set as a whole.
+type Head struct {
+	Cluster  string // UID of the cluster's kube-system namespace
+	Digest   string // artifact digest of the latest attempt
+	Revision string // of the latest attempt
+}
+
+// Record is what is remembered of one owner's objects.
+type Record struct {
+	Owner     plan.Owner
+	Namespace string // where its ConfigMaps are
+	Head      Head
+	Entries   map[object.ID]plan.Entry
+	// Exists says whether anything was ever recorded.
+	Exists bool
+	// Damage lists what could not be read. A damaged record is a superset of nothing: while it is
+	// damaged, nothing may be deleted.
+	Damage []string
+
+	chunks []chunk
+}
+
+// chunk is one ConfigMap of a record.
+type chunk struct {
+	index   int
+	object  *unstructured.Unstructured // as read; nil while not written
+	members map[object.ID]bool
+}
+
+// Load reads the owner's record from its namespace, by one request.
+func Load(ctx context.Context, c *cluster.Cluster, owner plan.Owner, namespace string) (*Record, error) {
+	r := &Record{Owner: owner, Namespace: namespace, Entries: map[object.ID]plan.Entry{}}
+	res, err := configMaps(ctx, c)
+	if err != nil {
+		return nil, fmt.Errorf("reading the record of %s: %w", owner, err)
+	}
+	found, _, err := c.List(ctx, res, cluster.Selection{Namespace: namespace, LabelSelector: labelRecord + "=" + key(owner)})
+	if err != nil {
+		return nil, fmt.Errorf("reading the record of %s: %w", owner, err)
+	}
+	for _, cm := range found {
+		r.read(cm)
+	}
+	slices.SortFunc(r.chunks, func(a, b chunk) int { return a.index - b.index })
+	r.findGaps()
+	return r, nil
+}
+
+func configMaps(ctx context.Context, c *cluster.Cluster) (cluster.Resource, error) {
+	return c.Resolve(ctx, schema.GroupKind{Kind: "ConfigMap"}, "v1")
+}
+
+// key names an owner in a label value of bounded length.
+func key(owner plan.Owner) string {
+	sum := sha256.Sum256([]byte(owner.String()))
+	return hex.EncodeToString(sum[:12])
+}
+
+func (r *Record) read(cm *unstructured.Unstructured) {
+	var index, count int
+	data, _, _ := unstructured.NestedStringMap(cm.Object, "data")
+	head, entries, err := parseChunk(data, &index, &count)
+	if err != nil {
+		r.Damage = append(r.Damage, fmt.Sprintf("ConfigMap/%s/%s: %v", cm.GetNamespace(), cm.GetName(), err))
+	}
+	if head.Owner != "" && head.Owner != r.Owner.String() {
+		r.Damage = append(r.Damage, fmt.Sprintf("ConfigMap/%s/%s: it is the record of %s", cm.GetNamespace(), cm.GetName(), head.Owner))
+		return
+	}
+	r.Exists = true
+	if index == 0 {
+		r.Head = Head{Cluster: head.Cluster, Digest: head.Digest, Revision: head.Revision}
+	}
+	c := chunk{index: index, object: cm, members: map[object.ID]bool{}}
+	for _, e := range entries {
+		r.Entries[e.ID] = e
+		c.members[e.ID] = true
+	}
+	r.chunks = append(r.chunks, c)
+}
+
+// findGaps reports chunks that should be there and are not.
+func (r *Record) findGaps() {
+	if len(r.chunks) == 0 {
+		return
+	}
+	have := map[int]bool{}
+	want := 0
+	for _, c := range r.chunks {
+		have[c.index] = true
+		want = max(want, c.index+1, chunkCount(c.object))
+	}
+	for i := range want {
+		if !have[i] {
+			r.Damage = append(r.Damage, fmt.Sprintf("ConfigMap/%s/%s is missing", r.Namespace, r.chunkName(i)))
+		}
+	}
+}
+
+// Degraded says in one line what is wrong with the record, or nothing.
+func (r *Record) Degraded() string { return strings.Join(r.Damage, "; ") }
+
+// IDs returns the identities on record, in apply order.
+func (r *Record) IDs() []object.ID {
+	ids := slices.Collect(maps.Keys(r.Entries))
+	object.SortIDs(ids)
+	return ids
+}
+
+// Delete removes the record. To be called when nothing on it exists any more.
+func (r *Record) Delete(ctx context.Context, c *cluster.Cluster) error {
+	for _, ch := range slices.Backward(r.chunks) {
+		if ch.object == nil {
+			continue
+		}
+		opts := cluster.DeleteOptions{UID: ch.object.GetUID(), ResourceVersion: ch.object.GetResourceVersion()}
+		if err := c.Delete(ctx, object.Of(ch.object), "v1", opts); err != nil && !apierrors.IsNotFound(err) {
+			return fmt.Errorf("deleting the record of %s: %w", r.Owner, err)
+		}
+	}
+	r.chunks, r.Entries, r.Exists = nil, map[object.ID]plan.Entry{}, false
+	return nil
+}

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package rehearse
+
+import (
+	"context"
+	"fmt"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/kustomizer/kustomizer/internal/cause"
+	"github.com/kustomizer/kustomizer/internal/cluster"
+	"github.com/kustomizer/kustomizer/internal/object"
+	"github.com/kustomizer/kustomizer/internal/plan"
+)
+
+// split returns the definitions of the set and everything else: only once it is known which
+// namespaces exist can be said which of the rest can be asked about.
+func (r *run) split() (definitions, rest []*plan.Want) {
+	for i := range r.facts.Wants {
+		want := &r.facts.Wants[i]
+		if object.StageOf(want.ID) == object.StageDefinitions {
+			definitions = append(definitions, want)
+		} else {
+			rest = append(rest, want)
+		}
+	}
+	return definitions, rest
+}
+
+// dryRun asks the server about each object that the facts at hand leave in doubt.
+func (r *run) dryRun(ctx context.Context, wants []*plan.Want) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(inFlight)
+	for _, want := range wants {
+		if r.unreachable(want.ID) || r.deferred(want.ID) {
+			continue
+		}
+		group.Go(func() error { return r.ask(ctx, want) })
+	}
+	return group.Wait()
+}
+
+// unreachable says whether it is already known that the object can't be asked about.
+func (r *run) unreachable(id object.ID) bool {
+	live := r.live(id)
+	return live.Presence == plan.Unknown && live.Cause.Code != ""
+}
+
+// deferred says whether an object must wait for its namespace, and remembers that it does.
+func (r *run) deferred(id object.ID) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.facts.Rehearsals[id].Deferred {
+		return true
+	}
+	if id.Namespace == "" || r.late {
+		return false
+	}
+	namespace := r.facts.Rehearsals[object.ID{Kind: "Namespace", Name: id.Namespace}]
+	if namespace.Created {
+		r.facts.Rehearsals[id] = plan.Rehearsal{Deferred: true}
+	}
+	return namespace.Created
+}
+
+func (r *run) ask(ctx context.Context, want *plan.Want) error {
+	entry := r.req.Record[want.ID]
+	if r.scaled[want.ID] {
+		if err := r.yield(ctx, want); err != nil {
+			return err
+		}
+	}
+	live := r.live(want.ID)
+	if plan.Settled(r.req.Owner, *want, entry, live, r.req.Policy) {
+		return nil
+	}
+	opts := cluster.ApplyOptions{Manager: r.req.Owner.Manager, DryRun: true}
+	if live.Presence == plan.Present {
+		opts.UID = live.Object.GetUID()
+	}
+	applied, err := r.cluster.Apply(ctx, want.Object, opts)
+	if ctx.Err() != nil {
+		return fmt.Errorf("rehearsing %s: %w", want.ID, context.Cause(ctx))
+	}
+	return r.answer(ctx, want, applied, err)
+}
+
+// answer turns the server's answer to a dry-run into a fact.
+func (r *run) answer(ctx context.Context, want *plan.Want, applied cluster.Applied, err error) error {
+	out := plan.Rehearsal{Result: applied.Object, Created: applied.Created}
+	if err != nil {
+		why := cluster.CauseOf(err)
+		out = plan.Rehearsal{Failed: &why}
+	}
+	r.mu.Lock()
+	r.facts.Rehearsals[want.ID] = out
+	r.mu.Unlock()
+	switch {
+	case out.Created:
+		r.setLive(want.ID, plan.Live{Presence: plan.Absent})
+	case r.live(want.ID).Presence == plan.Unknown && (err == nil || out.Failed.Code == cause.ImmutableField):
+		return r.read(ctx, want.ID, want.Object.GroupVersionKind().Version)
+	case r.live(want.ID).Presence == plan.Unknown:
+		// The refusal is the fact; whether the object exists makes no difference to it.
+		r.setLive(want.ID, plan.Live{Presence: plan.Absent})
+	}
+	return nil
+}
+
+// yield leaves the replicas of an autoscaled workload to its autoscaler.
+func (r *run) yield(ctx context.Context, want *plan.Want) error {
+	if r.live(want.ID) == (plan.Live{}) {
+		if err := r.read(ctx, want.ID, want.Object.GroupVersionKind().Version); err != nil {
+			return err
+		}
+	}
+	live := r.live(want.ID)
+	if live.Presence != plan.Present {
+		return nil
+	}
+	want.Object = plan.YieldReplicas(want.Object, live.Object, r.req.Owner.Manager)
+	hash, err := plan.HashOf(want.Object)
+	want.Hash = hash
+	return err
+}
+
+// findClaims looks up who owns the objects of the set that carry another owner's labels.
+func (r *run) findClaims(ctx context.Context) error {
+	foreign := map[object.ID]plan.Owner{}
+	for _, want := range r.facts.Wants {
+		live := r.facts.Live[want.ID]
+		if live.Presence != plan.Present {
+			continue
+		}
+		if owner, ok := foreignOwner(live.Object, r.req.Owner); ok {
+			foreign[want.ID] = owner
+		}
+	}
+	if len(foreign) == 0 || r.req.Claims == nil {
+		return nil
+	}
+	claims, err := r.req.Claims(ctx, foreign)
+	if err != nil {
+		return fmt.Errorf("finding out who owns objects of the set: %w", err)
+	}
+	r.facts.Claims = claims
+	return nil
+}
+
+func foreignOwner(u *unstructured.Unstructured, self plan.Owner) (plan.Owner, bool) {
+	owner, ok := plan.OwnerOf(u)
+	return owner, ok && owner != self
+}
+
+// finish makes the facts final: what was neither read nor asked about stays unknown, and says so.
+func (r *run) finish() {
+	for _, want := range r.facts.Wants {
+		if _, known := r.facts.Live[want.ID]; !known && !r.facts.Rehearsals[want.ID].Deferred {
+			r.facts.Live[want.ID] = plan.Live{Cause: cause.Cause{Code: cause.Unknown, Detail: "it was not looked at"}}
+		}
+	}
+}
