@@ -3,13 +3,10 @@
 package deploy
 
 import (
-	"bufio"
-	"bytes"
 	"cmp"
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"path"
 	"slices"
@@ -17,8 +14,6 @@ import (
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/validation"
-	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
-	"sigs.k8s.io/yaml"
 
 	"github.com/kustomizer/kustomizer/config"
 	"github.com/kustomizer/kustomizer/internal/object"
@@ -128,37 +123,16 @@ func embedded() ([]*unstructured.Unstructured, error) {
 		if err != nil {
 			return err
 		}
-		decoded, err := decodeDocuments(raw)
+		found, err := object.Decode(raw, name)
 		if err != nil {
-			return fmt.Errorf("reading the embedded %s: %w", name, err)
+			return fmt.Errorf("reading the embedded configuration: %w", err)
 		}
-		objs = append(objs, decoded...)
+		for _, located := range found {
+			objs = append(objs, located.Object)
+		}
 		return nil
 	})
 	return objs, err
-}
-
-func decodeDocuments(raw []byte) ([]*unstructured.Unstructured, error) {
-	var objs []*unstructured.Unstructured
-	documents := utilyaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(raw)))
-	for {
-		document, err := documents.Read()
-		if errors.Is(err, io.EOF) {
-			return objs, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		asJSON, err := yaml.YAMLToJSON(document)
-		if err != nil {
-			return nil, err
-		}
-		u := &unstructured.Unstructured{}
-		if err := u.UnmarshalJSON(asJSON); err != nil {
-			return nil, err
-		}
-		objs = append(objs, u)
-	}
 }
 
 // edit changes what the options ask for in one object.
