@@ -12,7 +12,17 @@ const (
 	Unknown            Code = "Unknown"
 	ImagePull          Code = "ImagePull"
 	CrashLoop          Code = "CrashLoop"
+	ContainerConfig    Code = "ContainerConfigError"
+	ContainerFailed    Code = "ContainerFailed"
+	Evicted            Code = "Evicted"
+	JobFailed          Code = "JobFailed"
+	PodRefused         Code = "PodRefused"
+	PodSecurity        Code = "PodSecurityViolation"
+	ReadinessProbe     Code = "ReadinessProbe"
+	Stalled            Code = "Stalled"
+	Suspended          Code = "Suspended"
 	Unschedulable      Code = "Unschedulable"
+	VolumePending      Code = "VolumePending"
 	QuotaExceeded      Code = "QuotaExceeded"
 	NotReadyYet        Code = "NotReadyYet"
 	ProgressDeadline   Code = "ProgressDeadlineExceeded"
@@ -55,6 +65,26 @@ func (c Code) Hint() string {
 		return "check the image's name and tag, and the namespace's pull secret"
 	case CrashLoop:
 		return "read the container's log: kubectl logs --previous"
+	case ContainerConfig:
+		return "create what the container refers to, or correct its command: kubectl describe pod"
+	case ContainerFailed, JobFailed:
+		return "read the container's log: kubectl logs"
+	case Evicted:
+		return "the node ran short of a resource: lower what the pods use, or add nodes"
+	case PodRefused:
+		return "correct the pod template so that the API server and the nodes accept its pods"
+	case PodSecurity:
+		return "tighten the pod's securityContext, or change the namespace's pod-security label"
+	case ProgressDeadline:
+		return "see why its pods are not ready: kubectl describe pod"
+	case ReadinessProbe:
+		return "read the container's log, and compare the probe's path and port with the container's"
+	case Stalled:
+		return "its controller has given up on it: read the object's status"
+	case Suspended:
+		return "resume it, or leave it out of what is waited for"
+	case VolumePending:
+		return "see why the claim has no volume: kubectl describe pvc"
 	case Unschedulable:
 		return "compare the pod's requests, selectors and tolerations with the nodes"
 	case QuotaExceeded:
