@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package apply makes a plan true: stage by stage by server-side apply, then the deletions. Its
+// functions return what was done also when they fail.
+package apply
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/kustomizer/kustomizer/internal/cause"
+	"github.com/kustomizer/kustomizer/internal/cluster"
+	"github.com/kustomizer/kustomizer/internal/object"
+	"github.com/kustomizer/kustomizer/internal/plan"
+)
+
+// inFlight bounds how many objects are written at the same time.
+const inFlight = 8
+
+// Change is one thing that was done.
+type Change struct {
+	ID      object.ID
+	Action  plan.Action // Create, Configure, Replace or Delete
+	Correct bool        // what is wanted did not change: somebody else's change was put back
+	Entry   plan.Entry  // what to remember of the object; empty for a deletion
+	Object  *unstructured.Unstructured
+}
+
+// Verb says in a word what was done, as it is shown to users.
+func (c Change) Verb() string {
+	switch {
+	case c.Action == plan.Delete:
+		return "deleted"
+	case c.Correct:
+		return "corrected"
+	case c.Action == plan.Create:
+		return "created"
+	case c.Action == plan.Replace:
+		return "replaced"
+	default:
+		return "configured"
+	}
+}
+
+// Failure is one thing that could not be done.
+type Failure struct {
+	ID    object.ID
+	Cause cause.Cause
+	Err   error
+}
+
+// Error implements error.
+func (f *Failure) Error() string { return fmt.Sprintf("%s: %s", f.ID, f.Cause) }
+
+// Unwrap returns the API server's error.
+func (f *Failure) Unwrap() error { return f.Err }
+
+// Writer makes single decisions true.
+type Writer struct {
+	Cluster   *cluster.Cluster
+	Owner     plan.Owner
+	Overrides []string // see [plan.Policy]
+	// Gone is how long a replaced object may take to disappear.
+	Gone time.Duration
+}
+
+// do makes one step true.
+func (w *Writer) do(ctx context.Context, s plan.Step) (Change, *Failure) {
+	var applied cluster.Applied
+	var err error
+	switch s.Action {
+	case plan.Create:
+		applied, err = w.apply(ctx, s, "")
+	case plan.Configure:
+		applied, err = w.configure(ctx, s)
+	case plan.Replace:
+		applied, err = w.replace(ctx, s)
+	default:
+		err = fmt.Errorf("%s is not something to do", s.Action)
+	}
+	if err != nil {
+		return Change{}, &Failure{ID: s.ID, Cause: cluster.CauseOf(err), Err: err}
+	}
+	return Change{ID: s.ID, Action: s.Action, Correct: s.Corrects, Entry: w.entry(s, applied.Object), Object: applied.Object}, nil
+}
+
+func (w *Writer) entry(s plan.Step, live *unstructured.Unstructured) plan.Entry {
+	return plan.Entry{
+		ID: s.ID, Version: s.Version(), UID: string(live.GetUID()),
+		Desired: s.Want.Hash, Live: plan.Fingerprint(live, w.Owner.Manager),
+	}
+}
+
+func (w *Writer) apply(ctx context.Context, s plan.Step, uid types.UID) (cluster.Applied, error) {
+	return w.Cluster.Apply(ctx, s.Want.Object, cluster.ApplyOptions{Manager: w.Owner.Manager, UID: uid})
+}
+
+// configure applies to the object that was judged. Fields of overridden managers are taken over
+// first, so that the apply removes those that are not wanted.
+func (w *Writer) configure(ctx context.Context, s plan.Step) (cluster.Applied, error) {
+	if s.CleanUp {
+		if err := w.takeOver(ctx, s); err != nil {
+			return cluster.Applied{}, err
+		}
+	}
+	return w.apply(ctx, s, s.Live.GetUID())
+}
+
+// takeOver rewrites the managed fields of the object in the state in which it was judged.
+func (w *Writer) takeOver(ctx context.Context, s plan.Step) error {
+	fields, changed := plan.MergeOverrides(s.Live, w.Owner, w.Overrides)
+	if !changed {
+		return nil
+	}
+	patch, err := json.Marshal([]map[string]any{
+		{"op": "test", "path": "/metadata/resourceVersion", "value": s.Live.GetResourceVersion()},
+		{"op": "replace", "path": "/metadata/managedFields", "value": fields},
+	})
+	if err != nil {
+		return err
+	}
+	ref := cluster.Ref{ID: s.ID, Version: s.Version()}
+	_, err = w.Cluster.Patch(ctx, ref, types.JSONPatchType, patch, w.Owner.Manager)
+	return err
+}
+
+// replace deletes an object whose change is refused in place, and creates it anew. That the new
+// one would be accepted is proven first, under a name that nobody uses.
+func (w *Writer) replace(ctx context.Context, s plan.Step) (cluster.Applied, error) {
+	probe := s.Want.Object.DeepCopy()
+	probe.SetName(s.ID.Name[:min(len(s.ID.Name), 50)] + "-replacement")
+	if _, err := w.Cluster.Apply(ctx, probe, cluster.ApplyOptions{Manager: w.Owner.Manager, DryRun: true}); err != nil {
+		return cluster.Applied{}, fmt.Errorf("the replacement would be refused: %w", err)
+	}
+	opts := cluster.DeleteOptions{UID: s.Live.GetUID(), ResourceVersion: s.Live.GetResourceVersion()}
+	if err := w.Cluster.Delete(ctx, s.ID, s.Version(), opts); err != nil && !apierrors.IsNotFound(err) {
+		return cluster.Applied{}, err
+	}
+	if err := w.awaitGone(ctx, s); err != nil {
+		return cluster.Applied{}, err
+	}
+	return w.apply(ctx, s, "")
+}
+
+// awaitGone waits until the deleted object is gone, or a namesake has taken its place.
+func (w *Writer) awaitGone(ctx context.Context, s plan.Step) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, w.Gone, fmt.Errorf("%s is still being deleted", s.ID))
+	defer cancel()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		u, err := w.Cluster.Get(ctx, s.ID, s.Version())
+		if apierrors.IsNotFound(err) || err == nil && u.GetUID() != s.Live.GetUID() {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-tick.C:
+		}
+	}
+}

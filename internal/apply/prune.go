@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package apply
+
+import (
+	"context"
+	"slices"
+	"sync"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/kustomizer/kustomizer/internal/cluster"
+	"github.com/kustomizer/kustomizer/internal/object"
+	"github.com/kustomizer/kustomizer/internal/plan"
+)
+
+// Prune deletes what the plan deletes, in its order: what depends on others before what it depends
+// on. Each deletion names the uid and the resource version of the object that was judged. One that
+// fails does not keep the others from being tried; a conflict means that the object changed since
+// and has to be judged again.
+func Prune(ctx context.Context, w *Writer, p *plan.Plan) Result {
+	var out Result
+	for _, batch := range batches(p.Deletions()) {
+		w.deleteBatch(ctx, batch, &out)
+	}
+	sortResult(&out)
+	return out
+}
+
+// batches groups deletions that may go side by side: those of the same stage and wave.
+func batches(steps []plan.Step) [][]plan.Step {
+	type rank struct {
+		stage object.Stage
+		wave  int
+	}
+	rankOf := func(s plan.Step) rank { return rank{object.StageOf(s.ID), object.WaveOf(s.ID)} }
+	sorted := slices.Clone(steps)
+	slices.SortStableFunc(sorted, func(a, b plan.Step) int {
+		x, y := rankOf(a), rankOf(b)
+		if x.stage != y.stage {
+			return int(y.stage) - int(x.stage)
+		}
+		return y.wave - x.wave
+	})
+	var out [][]plan.Step
+	for i, s := range sorted {
+		if i == 0 || rankOf(s) != rankOf(sorted[i-1]) {
+			out = append(out, nil)
+		}
+		out[len(out)-1] = append(out[len(out)-1], s)
+	}
+	return out
+}
+
+func (w *Writer) deleteBatch(ctx context.Context, steps []plan.Step, out *Result) {
+	var group errgroup.Group
+	group.SetLimit(inFlight)
+	var mu sync.Mutex
+	for _, s := range steps {
+		group.Go(func() error {
+			opts := cluster.DeleteOptions{UID: s.Live.GetUID(), ResourceVersion: s.Live.GetResourceVersion()}
+			err := w.Cluster.Delete(ctx, s.ID, s.Version(), opts)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil && !apierrors.IsNotFound(err) {
+				out.Failures = append(out.Failures, &Failure{ID: s.ID, Cause: cluster.CauseOf(err), Err: err})
+				return nil
+			}
+			out.Changes = append(out.Changes, Change{ID: s.ID, Action: plan.Delete})
+			return nil
+		})
+	}
+	_ = group.Wait() // the functions report through the result
+}

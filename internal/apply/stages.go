@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package apply
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/kustomizer/kustomizer/internal/object"
+	"github.com/kustomizer/kustomizer/internal/plan"
+)
+
+// Result is what was done, and what could not be.
+type Result struct {
+	Changes  []Change
+	Failures []*Failure
+	// Steps are the plan's steps as they stand after the run: those that were to be decided
+	// later are decided.
+	Steps []plan.Step
+}
+
+// Err joins the failures.
+func (r Result) Err() error {
+	errs := make([]error, len(r.Failures))
+	for i, f := range r.Failures {
+		errs[i] = f
+	}
+	return errors.Join(errs...)
+}
+
+// Decider decides about objects of a stage that could not be rehearsed before.
+type Decider func(ctx context.Context, ids []object.ID) ([]plan.Step, error)
+
+// Established waits until definitions are served.
+type Established func(ctx context.Context, changed []Change) error
+
+// Stages makes the steps true, stage by stage. At the start of a stage, and before anything of it
+// is written, what had to wait for earlier stages is decided; if the server refuses any of it,
+// nothing of that stage is written. A failed write stops the stage: what is under way is finished,
+// no further stage begins.
+func Stages(ctx context.Context, w *Writer, p *plan.Plan, decide Decider, established Established) (Result, error) {
+	out := Result{Steps: slices.Clone(p.Steps)}
+	for stage := object.StageDefinitions; stage <= object.StageWebhooks; stage++ {
+		steps, err := stageSteps(ctx, &out, stage, decide)
+		if err != nil {
+			return out, err
+		}
+		if refused := refusals(steps); len(refused) > 0 {
+			out.Failures = append(out.Failures, refused...)
+			return out, nil
+		}
+		before := len(out.Changes)
+		w.writeStage(ctx, steps, &out)
+		if len(out.Failures) > 0 {
+			return out, nil
+		}
+		if changed := out.Changes[before:]; stage == object.StageDefinitions && len(changed) > 0 {
+			if err := established(ctx, changed); err != nil {
+				return out, err
+			}
+		}
+	}
+	return out, nil
+}
+
+// stageSteps returns the decided steps of a stage, and puts late decisions into the result.
+func stageSteps(ctx context.Context, out *Result, stage object.Stage, decide Decider) ([]plan.Step, error) {
+	var late []object.ID
+	for _, s := range out.Steps {
+		if s.Action == plan.Later && object.StageOf(s.ID) == stage {
+			late = append(late, s.ID)
+		}
+	}
+	if len(late) > 0 {
+		decided, err := decide(ctx, late)
+		if err != nil {
+			return nil, fmt.Errorf("rehearsing what depends on earlier stages: %w", err)
+		}
+		replaceSteps(out.Steps, decided)
+	}
+	var steps []plan.Step
+	for _, s := range out.Steps {
+		if object.StageOf(s.ID) == stage {
+			steps = append(steps, s)
+		}
+	}
+	return steps, nil
+}
+
+func replaceSteps(steps, decided []plan.Step) {
+	for _, d := range decided {
+		if i := slices.IndexFunc(steps, func(s plan.Step) bool { return s.ID == d.ID }); i >= 0 {
+			steps[i] = d
+		}
+	}
+}
+
+func refusals(steps []plan.Step) []*Failure {
+	var out []*Failure
+	for _, s := range steps {
+		if s.Action == plan.Refuse {
+			out = append(out, &Failure{ID: s.ID, Cause: s.Cause, Err: errors.New(s.Reason)})
+		}
+	}
+	return out
+}
+
+// writeStage writes a stage wave by wave.
+func (w *Writer) writeStage(ctx context.Context, steps []plan.Step, out *Result) {
+	byWave := map[int][]plan.Step{}
+	for _, s := range steps {
+		if s.Action == plan.Create || s.Action == plan.Configure || s.Action == plan.Replace {
+			wave := object.WaveOf(s.ID)
+			byWave[wave] = append(byWave[wave], s)
+		}
+	}
+	for wave := 0; wave <= 3 && len(out.Failures) == 0; wave++ {
+		w.writeWave(ctx, byWave[wave], out)
+	}
+}
+
+// writeWave writes objects side by side. After a failure no further write begins.
+func (w *Writer) writeWave(ctx context.Context, steps []plan.Step, out *Result) {
+	var group errgroup.Group
+	group.SetLimit(inFlight)
+	var mu sync.Mutex
+	var failed atomic.Bool
+	for _, s := range steps {
+		group.Go(func() error {
+			if failed.Load() || ctx.Err() != nil {
+				return nil
+			}
+			change, failure := w.do(ctx, s)
+			mu.Lock()
+			defer mu.Unlock()
+			if failure != nil {
+				failed.Store(true)
+				out.Failures = append(out.Failures, failure)
+				return nil
+			}
+			out.Changes = append(out.Changes, change)
+			return nil
+		})
+	}
+	_ = group.Wait() // the functions report through the result
+	sortResult(out)
+}
+
+func sortResult(out *Result) {
+	slices.SortStableFunc(out.Changes, func(a, b Change) int { return object.CompareApplyOrder(a.ID, b.ID) })
+	slices.SortStableFunc(out.Failures, func(a, b *Failure) int { return object.CompareApplyOrder(a.ID, b.ID) })
+}
