@@ -155,6 +155,8 @@ type Mark int64
 func (e *Env) Mark(t testing.TB) Mark {
 	t.Helper()
 	e.sync(t)
+	e.audit.mu.Lock()
+	defer e.audit.mu.Unlock()
 	return Mark(e.audit.offset)
 }
 
