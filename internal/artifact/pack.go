@@ -137,7 +137,7 @@ func configOf(diffID Digest) (Blob, error) {
 func blobOf(mediaType string, content []byte) Blob {
 	return Blob{
 		Descriptor: Descriptor{MediaType: mediaType, Digest: DigestOf(content), Size: int64(len(content))},
-		Open:       func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(content)), nil },
+		Open:       BytesOpener(content),
 	}
 }
 
@@ -158,4 +158,9 @@ func compress(content []byte) ([]byte, error) {
 		return nil, err
 	}
 	return b.Bytes(), nil
+}
+
+// BytesOpener returns a function that opens the same bytes again and again.
+func BytesOpener(content []byte) func() (io.ReadCloser, error) {
+	return func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(content)), nil }
 }
