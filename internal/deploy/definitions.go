@@ -34,8 +34,8 @@ func (e *DefinitionError) Error() string {
 // keepDefinition says why a definition that is in the cluster stays as it is, or nothing where
 // install may apply its own. One that belongs to somebody else, that is newer, or that stores a
 // version which ours lacks is never changed. The error is a [DefinitionError].
-func keepDefinition(ours, live *unstructured.Unstructured) (string, error) {
-	reason := definitionOwner(live)
+func keepDefinition(ours, live *unstructured.Unstructured, self plan.Owner) (string, error) {
+	reason := definitionOwner(live, self)
 	if reason == "" {
 		reason = definitionNewer(ours, live)
 	}
@@ -54,7 +54,7 @@ func keepDefinition(ours, live *unstructured.Unstructured) (string, error) {
 }
 
 // definitionOwner names the manager whose definition it is, or nothing where it is ours.
-func definitionOwner(live *unstructured.Unstructured) string {
+func definitionOwner(live *unstructured.Unstructured, self plan.Owner) string {
 	var others []string
 	for _, entry := range live.GetManagedFields() {
 		if entry.Subresource == "" && entry.Manager != plan.InventoryManager && ownsSpec(entry) && !slices.Contains(others, entry.Manager) {
@@ -66,7 +66,7 @@ func definitionOwner(live *unstructured.Unstructured) string {
 	switch {
 	case len(others) > 0:
 		return "it is managed by " + strings.Join(others, ", ")
-	case marked && (owner.Kind != plan.OwnerInventory || owner.Name != AgentName):
+	case marked && owner != self:
 		return "it belongs to " + owner.String()
 	case live.GetLabels()[PartOfLabel] != AgentName:
 		return "it was not installed by kustomizer"

@@ -79,7 +79,7 @@ func TestKeepDefinition(t *testing.T) {
 			ours := manifest(t, "CustomResourceDefinition", ocirepositories)
 			live := installed(ours)
 			test.change(live)
-			got, err := keepDefinition(ours, live)
+			got, err := keepDefinition(ours, live, plan.Inventory(AgentNamespace, AgentName))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -97,7 +97,7 @@ func TestKeepDefinitionRefusesOneThatDoesNotServeOurVersion(t *testing.T) {
 	live.SetManagedFields([]metav1.ManagedFieldsEntry{specOf("flux")})
 	versions := live.Object["spec"].(map[string]any)["versions"].([]any)
 	versions[0].(map[string]any)["name"] = "v1beta2"
-	_, err := keepDefinition(ours, live)
+	_, err := keepDefinition(ours, live, plan.Inventory(AgentNamespace, AgentName))
 	var missing *DefinitionError
 	if !errors.As(err, &missing) || missing.Version != "v1" {
 		t.Errorf("error is %v, want one that says v1 is not served", err)

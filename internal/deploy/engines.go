@@ -12,8 +12,8 @@ import (
 	"github.com/kustomizer/kustomizer/internal/object"
 )
 
-// OtherEngineError says that Flux's own controllers run in the cluster. Two engines on the same
-// resources would undo each other's work.
+// OtherEngineError says that Flux's own controllers, or an agent in another namespace, run in the
+// cluster. Two engines on the same resources would undo each other's work.
 type OtherEngineError struct {
 	Deployments []object.ID
 }
@@ -24,7 +24,7 @@ func (e *OtherEngineError) Error() string {
 	for _, id := range e.Deployments {
 		names = append(names, id.String())
 	}
-	return "Flux runs in this cluster: " + strings.Join(names, ", ")
+	return "another engine runs in this cluster: " + strings.Join(names, ", ")
 }
 
 // Hint says how to make room without touching what Flux deployed.
@@ -41,19 +41,19 @@ func (e *OtherEngineError) Hint() string {
 	for _, ns := range namespaces {
 		commands = append(commands, fmt.Sprintf("kubectl -n %s scale deployment %s --replicas=0", ns, strings.Join(byNamespace[ns], " ")))
 	}
-	return "two engines never run on the same resources: stop Flux's, then install again (what they deployed stays): " +
+	return "two engines never run on the same resources: stop the other, then install again (what it deployed stays): " +
 		strings.Join(commands, "; ")
 }
 
-// otherEngines picks, of the Deployments in the cluster, Flux's controllers that do our work. One
-// that is scaled to zero does not count: it does nothing.
-func otherEngines(deployments []*unstructured.Unstructured) []object.ID {
+// otherEngines picks, of the Deployments in the cluster, those that do the work of the agent in the
+// given namespace: Flux's controllers, and agents in other namespaces. One that is scaled to zero
+// does not count: it does nothing.
+func otherEngines(deployments []*unstructured.Unstructured, namespace string) []object.ID {
 	var found []object.ID
 	for _, d := range deployments {
-		if scaledToZero(d) || !isFluxEngine(d) {
-			continue
+		if !scaledToZero(d) && (isFluxEngine(d) || isAgent(d) && d.GetNamespace() != namespace) {
+			found = append(found, object.Of(d))
 		}
-		found = append(found, object.Of(d))
 	}
 	object.SortIDs(found)
 	return found
@@ -63,6 +63,10 @@ func scaledToZero(d *unstructured.Unstructured) bool {
 	replicas, set, err := unstructured.NestedInt64(d.Object, "spec", "replicas")
 	running, _, _ := unstructured.NestedInt64(d.Object, "status", "replicas")
 	return err == nil && set && replicas == 0 && running == 0
+}
+
+func isAgent(d *unstructured.Unstructured) bool {
+	return d.GetName() == AgentName && d.GetLabels()[PartOfLabel] == AgentName
 }
 
 // isFluxEngine knows Flux's controllers by their names, by their labels where they are shards with

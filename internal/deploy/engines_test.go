@@ -28,6 +28,7 @@ func TestOtherEngines(t *testing.T) {
 		"one with default replicas":   {deployment("kustomize-controller", nil, "x", -1), true},
 		"one that is scaled to zero":  {deployment("kustomize-controller", flux("kustomize-controller"), "x", 0), false},
 		"Flux's helm-controller":      {deployment("helm-controller", flux("helm-controller"), "ghcr.io/fluxcd/helm-controller:v1", 1), false},
+		"an agent elsewhere":          {elsewhere(manifest(t, "Deployment", "kustomizer")), true},
 		"our own agent":               {manifest(t, "Deployment", "kustomizer"), false},
 		"something else":              {deployment("web", nil, "ghcr.io/acme/web:1", 1), false},
 	} {
@@ -37,7 +38,7 @@ func TestOtherEngines(t *testing.T) {
 			if test.want {
 				want = []object.ID{object.Of(test.deployment)}
 			}
-			if diff := cmp.Diff(want, otherEngines([]*unstructured.Unstructured{test.deployment})); diff != "" {
+			if diff := cmp.Diff(want, otherEngines([]*unstructured.Unstructured{test.deployment}, AgentNamespace)); diff != "" {
 				t.Errorf("engines (-want +got):\n%s", diff)
 			}
 		})
@@ -48,7 +49,7 @@ func TestOtherEnginesCountsOneThatStillStops(t *testing.T) {
 	t.Parallel()
 	d := deployment("kustomize-controller", nil, "x", 0)
 	d.Object["status"] = map[string]any{"replicas": int64(1)}
-	if len(otherEngines([]*unstructured.Unstructured{d})) == 0 {
+	if len(otherEngines([]*unstructured.Unstructured{d}, AgentNamespace)) == 0 {
 		t.Error("a controller whose pod still runs was overlooked")
 	}
 }
@@ -63,6 +64,11 @@ func TestOtherEngineErrorSaysWhatToDo(t *testing.T) {
 	if !strings.Contains(err.Hint(), want) {
 		t.Errorf("hint %q lacks %q", err.Hint(), want)
 	}
+}
+
+func elsewhere(u *unstructured.Unstructured) *unstructured.Unstructured {
+	u.SetNamespace("elsewhere")
+	return u
 }
 
 // deployment makes a Deployment with one container; replicas below zero are left out.
