@@ -72,11 +72,9 @@ type body func(ctx context.Context, args []string) error
 func (a *app) run(limit time.Duration, do body) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
 		ctx := cmd.Context()
-		if cmd.Flags().Changed("timeout") {
-			if a.timeout <= 0 {
-				return usagef(cmd, "--timeout must be more than zero")
-			}
-			limit = a.timeout
+		limit, err := a.limit(cmd, limit)
+		if err != nil {
+			return err
 		}
 		if limit > 0 {
 			var cancel context.CancelFunc
@@ -84,6 +82,22 @@ func (a *app) run(limit time.Duration, do body) func(*cobra.Command, []string) e
 			defer cancel()
 		}
 		return withHelp(cmd, explainEnd(ctx, do(ctx, args)))
+	}
+}
+
+// limit returns how long a command may take: what --timeout says, else without end where it follows
+// what happens, else the command's own.
+func (a *app) limit(cmd *cobra.Command, own time.Duration) (time.Duration, error) {
+	following := cmd.Flags().Lookup("watch")
+	switch {
+	case cmd.Flags().Changed("timeout") && a.timeout <= 0:
+		return 0, usagef(cmd, "--timeout must be more than zero")
+	case cmd.Flags().Changed("timeout"):
+		return a.timeout, nil
+	case following != nil && following.Value.String() == "true":
+		return noTimeout, nil
+	default:
+		return own, nil
 	}
 }
 

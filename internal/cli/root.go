@@ -37,6 +37,17 @@ func newRoot(a *app) *cobra.Command {
 // commands lists the commands by area.
 func (a *app) commands() []*cobra.Command {
 	return []*cobra.Command{
+		newInstallCmd(a),
+		newUninstallCmd(a),
+		newCreateCmd(a),
+		newGetCmd(a),
+		newReconcileCmd(a),
+		newSuspendCmd(a),
+		newResumeCmd(a),
+		newDeleteCmd(a),
+		newExportCmd(a),
+		newEventsCmd(a),
+		newApproveCmd(a),
 		newOptionsCmd(a),
 		newVersionCmd(a),
 	}
