@@ -9,7 +9,7 @@ import (
 // newRoot builds the tree of commands. A command's constructor is newXCmd in a file of its own and
 // is named here, below its verb.
 func newRoot(a *app) *cobra.Command {
-	root := verb("kustomizer", "Publish Kubernetes configuration as OCI artifacts and deploy it continuously", a.commands()...)
+	root := verb(a.program.command(), "Publish Kubernetes configuration as OCI artifacts and deploy it continuously", a.commands()...)
 	root.Long = "kustomizer publishes Kubernetes configuration as OCI artifacts, from CI to any container registry,\n" +
 		"and deploys it continuously from there, pulled from inside the cluster."
 	root.Example = "  kustomizer push artifact oci://ghcr.io/me/app:1.0.0 -k ./deploy\n" +

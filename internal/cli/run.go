@@ -28,16 +28,22 @@ type Program struct {
 	Version string
 }
 
-// name returns the program's name as help and hints show it.
-func (p Program) name() string {
+// command returns the name under which the program was called, as a shell knows it.
+func (p Program) command() string {
 	switch base := strings.TrimSuffix(filepath.Base(p.Path), ".exe"); base {
-	case "flux":
-		return "flux"
-	case "kubectl-kustomizer":
-		return "kubectl kustomizer"
+	case "flux", "kubectl-kustomizer":
+		return base
 	default:
 		return "kustomizer"
 	}
+}
+
+// name returns the program's name as help and hints show it.
+func (p Program) name() string {
+	if p.command() == "kubectl-kustomizer" {
+		return "kubectl kustomizer"
+	}
+	return p.command()
 }
 
 // Run runs one command line to its end and returns the exit code.
