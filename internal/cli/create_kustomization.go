@@ -51,6 +51,9 @@ func newCreateKustomizationCmd(a *app) *cobra.Command {
 		if err := f.check(cmd, args[0]); err != nil {
 			return err
 		}
+		if f.validation != "" {
+			a.ui.Warn("--validation has been deprecated and has no effect: every change is validated by the API server")
+		}
 		ns, err := a.deliveryNamespace()
 		if err != nil {
 			return err
@@ -93,7 +96,7 @@ func (f *kustomizationFlags) AddFlags(fs *pflag.FlagSet) {
 	fs.DurationVar(&f.retryInterval, "retry-interval", 0, "how soon to try again after a failure (default: the interval)")
 	fs.StringVar(&f.validation, "validation", "", "has no effect: every change is validated by the API server")
 	if flag := fs.Lookup("validation"); flag != nil {
-		flag.Deprecated = "every change is validated by the API server"
+		flag.Hidden = true
 	}
 }
 

@@ -178,7 +178,12 @@ func (a *app) install(ctx context.Context, opts deploy.InstallOptions, f install
 		return a.planInstall(ctx, engine, req)
 	}
 	a.ui.Action("installing components in %s namespace", opts.Namespace)
-	return a.finishInstall(engine.Install(ctx, req, a.installProgress()))
+	p := &installProgress{ui: a.ui}
+	out := engine.Install(ctx, req, deploy.Progress{Changed: p.changed, Waiting: p.pending})
+	if out.Err == nil && p.changes == 0 {
+		a.ui.Note("  everything is as it should be: nothing was changed")
+	}
+	return a.finishInstall(out)
 }
 
 // planInstall prints what an installation would change.
@@ -216,24 +221,31 @@ func planned(step plan.Step) string {
 
 // installProgress prints what was done; that health is waited for, once; and then what is not
 // ready, whenever that changes.
-func (a *app) installProgress() deploy.Progress {
-	started, last := false, ""
-	changed := func(c apply.Change) { a.ui.Result("%s %s", c.ID, c.Verb()) }
-	waiting := func(r observe.Report) {
-		if !started {
-			a.ui.Wait("verifying installation")
-			started = true
-		}
-		var pending []string
-		for _, n := range r.Pending {
-			pending = append(pending, fmt.Sprintf("%s: %s", n.ID, n.Status.Cause))
-		}
-		if now := strings.Join(pending, "; "); now != last && now != "" {
-			a.ui.Wait("%s", now)
-			last = now
-		}
+type installProgress struct {
+	ui      *printer
+	changes int
+	waiting bool
+	last    string
+}
+
+func (p *installProgress) changed(c apply.Change) {
+	p.changes++
+	p.ui.Result("%s %s", c.ID, c.Verb())
+}
+
+func (p *installProgress) pending(r observe.Report) {
+	if !p.waiting {
+		p.ui.Wait("verifying installation")
+		p.waiting = true
 	}
-	return deploy.Progress{Changed: changed, Waiting: waiting}
+	pending := make([]string, 0, len(r.Pending))
+	for _, n := range r.Pending {
+		pending = append(pending, fmt.Sprintf("%s: %s", n.ID, n.Status.Cause))
+	}
+	if now := strings.Join(pending, "; "); now != p.last && now != "" {
+		p.ui.Wait("%s", now)
+		p.last = now
+	}
 }
 
 // finishInstall prints how it ended.
