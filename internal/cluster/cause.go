@@ -49,6 +49,8 @@ func codeOfStatus(err error) cause.Code {
 		return cause.WebhookUnavailable
 	case strings.Contains(text, "admission webhook") && strings.Contains(text, "denied"):
 		return cause.WebhookDenied
+	case apierrors.IsForbidden(err) && strings.Contains(text, "violates PodSecurity"):
+		return cause.PodSecurity
 	case apierrors.IsForbidden(err):
 		return cause.PermissionDenied
 	case apierrors.IsUnauthorized(err):
@@ -77,7 +79,7 @@ func unavailable(err error) bool {
 		apierrors.IsInternalError(err) || apierrors.IsTimeout(err)
 }
 
-var immutable = regexp.MustCompile(`(?i)(field is immutable|is immutable|immutable field|may not be changed|updates to .* forbidden|cannot change roleRef)`)
+var immutable = regexp.MustCompile(`(?i)(field is immutable|is immutable|immutable field|may not be changed|may not change once set|updates to .* forbidden|cannot change roleRef)`)
 
 // IsImmutable says whether the server refused a change because a field can't be changed in place.
 // The server has no reason of its own for it: it is an Invalid error whose text says so.

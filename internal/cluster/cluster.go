@@ -104,7 +104,7 @@ func (c *Cluster) Update(ctx context.Context, u *unstructured.Unstructured, mana
 
 func (c *Cluster) send(ctx context.Context, u *unstructured.Unstructured, request func(path []string, body []byte) *rest.Request) (*unstructured.Unstructured, error) {
 	id := object.Of(u)
-	res, err := c.Resolve(ctx, id.GroupKind(), u.GroupVersionKind().Version)
+	res, err := c.discovery.resolveExactly(ctx, u.GroupVersionKind())
 	if err != nil {
 		return nil, err
 	}

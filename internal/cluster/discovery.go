@@ -42,10 +42,17 @@ func (r Resource) path(namespace, name string) []string {
 }
 
 // KindError says that a healthy API server does not serve a kind: its definition is missing.
-type KindError struct{ GroupKind schema.GroupKind }
+type KindError struct {
+	GroupKind schema.GroupKind
+	// Version, when set, is the one that was asked for: the kind is served, but not at it.
+	Version string
+}
 
 // Error implements error.
 func (e *KindError) Error() string {
+	if e.Version != "" {
+		return fmt.Sprintf("the cluster does not serve the kind %s at version %s", e.GroupKind, e.Version)
+	}
 	return fmt.Sprintf("the cluster does not serve the kind %s", e.GroupKind)
 }
 
@@ -81,6 +88,18 @@ func (c *Cluster) Resolve(ctx context.Context, gk schema.GroupKind, version stri
 	return c.discovery.resolve(ctx, gk, version)
 }
 
+// Resolution is how a kind is reached, or why it can't be: a [KindError] or a [DiscoveryError].
+type Resolution struct {
+	Resource
+	Err error
+}
+
+// ResolveAll finds how to reach kinds at exactly the given versions. However many of them the last
+// snapshot lacks, one new one is taken.
+func (c *Cluster) ResolveAll(ctx context.Context, kinds []schema.GroupVersionKind) map[schema.GroupVersionKind]Resolution {
+	return c.discovery.resolveAll(ctx, kinds)
+}
+
 // Forget drops what is known about served kinds, so that the next request discovers them anew. To
 // be called after definitions were applied or deleted.
 func (c *Cluster) Forget() {
@@ -114,6 +133,38 @@ func (c *catalogue) resolve(ctx context.Context, gk schema.GroupKind, version st
 	return c.lookup(gk, version)
 }
 
+// resolveExactly is resolve at no other version than the wanted one.
+func (c *catalogue) resolveExactly(ctx context.Context, gvk schema.GroupVersionKind) (Resource, error) {
+	out := c.resolveAll(ctx, []schema.GroupVersionKind{gvk})[gvk]
+	return out.Resource, out.Err
+}
+
+func (c *catalogue) resolveAll(ctx context.Context, kinds []schema.GroupVersionKind) map[schema.GroupVersionKind]Resolution {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	out := map[schema.GroupVersionKind]Resolution{}
+	for fresh := false; ; fresh = true {
+		if !c.taken || fresh {
+			fresh = true
+			if err := c.refresh(ctx); err != nil {
+				for _, gvk := range kinds {
+					out[gvk] = Resolution{Err: &DiscoveryError{GroupKind: gvk.GroupKind(), Err: err}}
+				}
+				return out
+			}
+		}
+		missing := false
+		for _, gvk := range kinds {
+			res, err := c.lookupExactly(gvk)
+			out[gvk] = Resolution{Resource: res, Err: err}
+			missing = missing || err != nil
+		}
+		if fresh || !missing {
+			return out
+		}
+	}
+}
+
 func (c *catalogue) lookup(gk schema.GroupKind, version string) (Resource, error) {
 	found := c.versions[gk]
 	if i := slices.IndexFunc(found, func(r Resource) bool { return r.Version == version }); i >= 0 {
@@ -128,10 +179,24 @@ func (c *catalogue) lookup(gk schema.GroupKind, version string) (Resource, error
 	return Resource{}, &KindError{GroupKind: gk}
 }
 
+func (c *catalogue) lookupExactly(gvk schema.GroupVersionKind) (Resource, error) {
+	res, err := c.lookup(gvk.GroupKind(), gvk.Version)
+	if err != nil || res.Version == gvk.Version {
+		return res, err
+	}
+	if err := c.failed[gvk.Group]; err != nil {
+		return Resource{}, &DiscoveryError{GroupKind: gvk.GroupKind(), Err: err}
+	}
+	return Resource{}, &KindError{GroupKind: gvk.GroupKind(), Version: gvk.Version}
+}
+
 func (c *catalogue) refresh(ctx context.Context) error {
 	groups, byVersion, failed, err := c.client.GroupsAndMaybeResourcesWithContext(ctx)
 	if err != nil {
 		return err
+	}
+	if byVersion == nil { // a server that does not aggregate discovery
+		byVersion, failed = c.eachVersion(ctx, groups)
 	}
 	c.versions, c.failed = map[schema.GroupKind][]Resource{}, map[string]error{}
 	for gv, err := range failed {
@@ -144,6 +209,22 @@ func (c *catalogue) refresh(ctx context.Context) error {
 	}
 	c.taken = true
 	return nil
+}
+
+// eachVersion discovers the kinds of each version by a request of its own.
+func (c *catalogue) eachVersion(ctx context.Context, groups *metav1.APIGroupList) (map[schema.GroupVersion]*metav1.APIResourceList, map[schema.GroupVersion]error) {
+	found, failed := map[schema.GroupVersion]*metav1.APIResourceList{}, map[schema.GroupVersion]error{}
+	for _, group := range groups.Groups {
+		for _, gv := range preferredFirst(group) {
+			list, err := c.client.ServerResourcesForGroupVersionWithContext(ctx, gv.String())
+			if err != nil {
+				failed[gv] = err
+				continue
+			}
+			found[gv] = list
+		}
+	}
+	return found, failed
 }
 
 func preferredFirst(group metav1.APIGroup) []schema.GroupVersion {

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"strconv"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
@@ -105,7 +106,7 @@ type Applied struct {
 // a write. Its source: https://kubernetes.io/docs/reference/using-api/server-side-apply/.
 func (c *Cluster) Apply(ctx context.Context, u *unstructured.Unstructured, opts ApplyOptions) (Applied, error) {
 	id := object.Of(u)
-	res, err := c.Resolve(ctx, id.GroupKind(), u.GroupVersionKind().Version)
+	res, err := c.discovery.resolveExactly(ctx, u.GroupVersionKind())
 	if err != nil {
 		return Applied{}, err
 	}
@@ -121,7 +122,20 @@ func (c *Cluster) Apply(ctx context.Context, u *unstructured.Unstructured, opts 
 	status := 0
 	result := req.Do(ctx).StatusCode(&status)
 	live, err := decode(result)
+	if apierrors.IsNotFound(err) && !IsNamespaceMissing(err) {
+		return Applied{}, c.noLonger(ctx, u, err)
+	}
 	return Applied{Object: live, Created: status == http.StatusCreated}, err
+}
+
+// noLonger explains that the server does not know the path of a kind that it once served: the
+// definition is gone since the last discovery.
+func (c *Cluster) noLonger(ctx context.Context, u *unstructured.Unstructured, notFound error) error {
+	c.Forget()
+	if _, err := c.discovery.resolveExactly(ctx, u.GroupVersionKind()); err != nil {
+		return err
+	}
+	return notFound
 }
 
 func applyBody(u *unstructured.Unstructured, opts ApplyOptions) ([]byte, error) {
