@@ -46,6 +46,9 @@ type SyntaxError struct {
 	// NotObject is set where the text is sound YAML that doesn't describe a Kubernetes object, such
 	// as a file of Helm values or a kustomization. [IgnoreNotObjects] leaves these errors out.
 	NotObject bool
+
+	// KustomizeConfig is set with NotObject where the document configures a build of kustomize.
+	KustomizeConfig bool
 }
 
 // Error returns the position and the reason on one line.
@@ -110,7 +113,7 @@ func EncodeYAML(objs []*unstructured.Unstructured) ([]byte, error) {
 func (r *reader) add(value any, at *node) {
 	m, ok := value.(map[string]any)
 	if !ok {
-		r.notObject(at, "not a Kubernetes object: the document is no mapping")
+		r.notObject(at, "not a Kubernetes object: the document is no mapping", false)
 		return
 	}
 	kind, _ := m["kind"].(string)
@@ -118,9 +121,9 @@ func (r *reader) add(value any, at *node) {
 	items, listed := m["items"].([]any)
 	switch {
 	case m["kind"] == nil && m["apiVersion"] == nil:
-		r.notObject(at, "not a Kubernetes object: kind and apiVersion are missing")
+		r.notObject(at, "not a Kubernetes object: kind and apiVersion are missing", false)
 	case IsKustomizeConfig(version, kind):
-		r.notObject(at, "a configuration of kustomize, not a Kubernetes object")
+		r.notObject(at, "a configuration of kustomize, not a Kubernetes object", true)
 	case kind == "":
 		r.fail(at.field("kind"), "kind is missing or no text")
 	case strings.HasSuffix(kind, "List") && listed:

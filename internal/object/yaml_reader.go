@@ -84,12 +84,13 @@ func (r *reader) syntax(err error, data []byte) int {
 	pos, reason := Position{File: r.file, Line: r.line + 1}, "no valid YAML"
 	var load *yaml.LoadError
 	if errors.As(err, &load) {
+		end := bytes.Count(bytes.TrimSpace(data), []byte("\n")) + 1
 		mark := load.Mark
-		if load.ContextMark.Line > 0 && mark.Line > bytes.Count(bytes.TrimSpace(data), []byte("\n"))+1 {
+		if load.ContextMark.Line > 0 && mark.Line > end {
 			mark = load.ContextMark // where something begins that isn't closed helps more than the end
 		}
 		if mark.Line > 0 {
-			pos.Line, pos.Column = r.line+mark.Line, mark.Column
+			pos.Line, pos.Column = r.line+min(mark.Line, end), mark.Column
 		}
 		reason = plain(load)
 	}
@@ -114,9 +115,9 @@ func (r *reader) fail(at *node, reason string) {
 	}
 }
 
-func (r *reader) notObject(at *node, reason string) {
+func (r *reader) notObject(at *node, reason string, kustomize bool) {
 	if len(r.foreign) < maxErrors {
-		r.foreign = append(r.foreign, &SyntaxError{Position: r.position(at), Reason: reason, NotObject: true})
+		r.foreign = append(r.foreign, &SyntaxError{Position: r.position(at), Reason: reason, NotObject: true, KustomizeConfig: kustomize})
 	}
 }
 
