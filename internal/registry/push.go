@@ -1,0 +1,321 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package registry
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"sync"
+
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
+	"github.com/kustomizer/kustomizer/internal/artifact"
+)
+
+// Pushed says what [Client.Push] did.
+type Pushed struct {
+	Pinned   artifact.Pinned
+	Previous artifact.Digest // what the tag pointed to before; empty if there was no tag
+	Sent     bool            // false if all of it was there before
+}
+
+// Push sends an artifact and points a tag to it. The order is layers, config, manifest by digest, and
+// the tag last: whenever it ends early, the tag still points to what it did before, or to all of the
+// new artifact. Blobs that are there are not sent again.
+func (c *Client) Push(ctx context.Context, tag artifact.Tag, p *artifact.Packed) (Pushed, error) {
+	ctx, cancel := c.limit(ctx)
+	defer cancel()
+	repo := tag.Repository()
+	result := Pushed{Pinned: repo.At(p.Digest)}
+	fail := func(err error) (Pushed, error) { return result, c.fail(opPush, tag, repo, err) }
+
+	previous, err := c.current(ctx, tag)
+	if err != nil {
+		return fail(err)
+	}
+	result.Previous = previous
+	if previous == p.Digest {
+		return result, nil
+	}
+	sent, err := c.upload(ctx, repo, p)
+	result.Sent = sent
+	if err != nil {
+		return fail(err)
+	}
+	if err := c.point(ctx, tag, p.Digest, p.MediaType, p.Manifest); err != nil {
+		return fail(err)
+	}
+	return result, nil
+}
+
+// upload sends what of an artifact is not there, up to the manifest by digest.
+func (c *Client) upload(ctx context.Context, repo artifact.Repository, p *artifact.Packed) (sent bool, err error) {
+	switch _, err := c.digestOf(ctx, repo, p.Digest.String(), true); {
+	case err == nil:
+		return false, nil
+	case !statusIs(err, http.StatusNotFound):
+		return false, err
+	}
+	for _, blob := range append(append([]artifact.Blob{}, p.Layers...), p.Config) {
+		if err := c.pushBlob(ctx, repo, blob); err != nil {
+			return true, err
+		}
+	}
+	return true, c.putManifest(ctx, repo, p.Digest.String(), p.Digest, p.MediaType, p.Manifest)
+}
+
+// current returns what a tag points to, or nothing if it does not exist.
+func (c *Client) current(ctx context.Context, tag artifact.Tag) (artifact.Digest, error) {
+	digest, err := c.digestOf(ctx, tag.Repository(), tag.Name(), true)
+	if statusIs(err, http.StatusNotFound) {
+		return "", nil
+	}
+	return digest, err
+}
+
+func statusIs(err error, status int) bool {
+	var answered *transport.Error
+	return errors.As(err, &answered) && answered.StatusCode == status
+}
+
+// point lets a tag name a manifest. Where the answer got lost, or says that the registry failed, it
+// looks at what the tag points to before it says that it did not work.
+func (c *Client) point(ctx context.Context, tag artifact.Tag, d artifact.Digest, mediaType string, raw []byte) error {
+	repo := tag.Repository()
+	err := c.putManifest(ctx, repo, tag.Name(), d, mediaType, raw)
+	var answered *transport.Error
+	if err == nil || errors.As(err, &answered) && answered.StatusCode < http.StatusInternalServerError {
+		return err
+	}
+	if now, lookErr := c.digestOf(ctx, repo, tag.Name(), true); lookErr == nil && now == d {
+		return nil
+	}
+	return err
+}
+
+func (c *Client) putManifest(ctx context.Context, repo artifact.Repository, identifier string, d artifact.Digest, mediaType string, raw []byte) error {
+	return c.retrying(ctx, func() error {
+		req, err := c.request(ctx, http.MethodPut, repo, "manifests/"+identifier, nil)
+		if err != nil {
+			return err
+		}
+		req.Header.Set("Content-Type", mediaType)
+		setBody(req, int64(len(raw)), artifact.BytesOpener(raw))
+		resp, err := c.do(req, repo, true)
+		if err != nil {
+			return err
+		}
+		defer drain(resp)
+		if err := transport.CheckError(resp, http.StatusCreated, http.StatusOK, http.StatusAccepted); err != nil {
+			return err
+		}
+		if echoed := resp.Header.Get("Docker-Content-Digest"); echoed != "" && echoed != d.String() {
+			return &refusedError{code: DigestMismatch, detail: fmt.Sprintf("the registry stored %s as %s", d, oneLine(echoed))}
+		}
+		return nil
+	})
+}
+
+// pushBlob sends a blob unless it is there.
+func (c *Client) pushBlob(ctx context.Context, repo artifact.Repository, b artifact.Blob) error {
+	return c.retrying(ctx, func() error {
+		there, err := c.blobExists(ctx, repo, b.Descriptor)
+		if err != nil || there {
+			return err
+		}
+		location, err := c.beginUpload(ctx, repo)
+		if err != nil {
+			return err
+		}
+		return c.sendBlob(ctx, repo, b, location)
+	})
+}
+
+func (c *Client) blobExists(ctx context.Context, repo artifact.Repository, d artifact.Descriptor) (bool, error) {
+	req, err := c.request(ctx, http.MethodHead, repo, "blobs/"+d.Digest.String(), nil)
+	if err != nil {
+		return false, err
+	}
+	resp, err := c.do(req, repo, true)
+	if err != nil {
+		return false, err
+	}
+	resp.Body.Close()
+	if err := transport.CheckError(resp, http.StatusOK, http.StatusNotFound, http.StatusMethodNotAllowed); err != nil {
+		return false, err
+	}
+	return resp.StatusCode == http.StatusOK, nil
+}
+
+// beginUpload asks for a place to send a blob to.
+func (c *Client) beginUpload(ctx context.Context, repo artifact.Repository) (*url.URL, error) {
+	req, err := c.request(ctx, http.MethodPost, repo, "blobs/uploads/", nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := c.do(req, repo, true)
+	if err != nil {
+		return nil, err
+	}
+	defer drain(resp)
+	if err := transport.CheckError(resp, http.StatusAccepted); err != nil {
+		return nil, err
+	}
+	location, err := url.Parse(resp.Header.Get("Location"))
+	if err != nil || location.String() == "" {
+		return nil, &refusedError{code: Invalid, detail: "the registry names no place to upload to"}
+	}
+	from := resp.Request.URL
+	location = from.ResolveReference(location)
+	switch {
+	case location.Scheme != from.Scheme && location.Scheme != "https" && hostOf(location) != hostOf(from):
+		return nil, &refusedError{code: Redirected, detail: fmt.Sprintf("the place to upload to, %s, is without TLS", oneLine(location.Host))}
+	case hostOf(location) != hostOf(from) && !isLoopback(from.Hostname()) && isInternal(location.Hostname()):
+		return nil, &refusedError{code: Redirected, detail: fmt.Sprintf("the place to upload to, %s, is an internal address", oneLine(location.Host))}
+	}
+	return location, nil
+}
+
+// sendBlob sends all of a blob in one request.
+func (c *Client) sendBlob(ctx context.Context, repo artifact.Repository, b artifact.Blob, location *url.URL) error {
+	query := location.Query()
+	query.Set("digest", b.Digest.String())
+	location.RawQuery = query.Encode()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPut, location.String(), nil)
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", "application/octet-stream")
+	setBody(req, b.Size, b.Open)
+	resp, err := c.do(req, repo, true)
+	if err != nil {
+		return err
+	}
+	defer drain(resp)
+	return transport.CheckError(resp, http.StatusCreated, http.StatusNoContent)
+}
+
+// setBody gives a request a body that can be read again, and is not opened before it is needed.
+func setBody(req *http.Request, size int64, open func() (io.ReadCloser, error)) {
+	req.ContentLength = size
+	req.GetBody = open
+	req.Body = &lateBody{open: open}
+	if size == 0 {
+		req.Body = http.NoBody
+	}
+}
+
+// lateBody opens its content at the first read.
+type lateBody struct {
+	open func() (io.ReadCloser, error)
+
+	mu     sync.Mutex // net/http may close a body while it is being read
+	body   io.ReadCloser
+	closed bool
+}
+
+// Read implements io.Reader.
+func (l *lateBody) Read(p []byte) (int, error) {
+	body, err := l.content()
+	if err != nil {
+		return 0, err
+	}
+	return body.Read(p)
+}
+
+func (l *lateBody) content() (io.ReadCloser, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return nil, http.ErrBodyReadAfterClose
+	}
+	if l.body == nil {
+		body, err := l.open()
+		if err != nil {
+			return nil, &localError{err}
+		}
+		l.body = body
+	}
+	return l.body, nil
+}
+
+// Close implements io.Closer.
+func (l *lateBody) Close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed = true; l.body == nil {
+		return nil
+	}
+	return l.body.Close()
+}
+
+// retrying repeats an upload from its beginning when the connection or the registry failed, three
+// times in all.
+func (c *Client) retrying(ctx context.Context, do func() error) error {
+	for attempt := 1; ; attempt++ {
+		err := do()
+		if err == nil || attempt == maxAttempts || ctx.Err() != nil || !worthPushingAgain(err) {
+			return err
+		}
+		if err := sleep(ctx, jitter(c.base.pause<<(attempt-1))); err != nil {
+			return err
+		}
+	}
+}
+
+func worthPushingAgain(err error) bool {
+	var answered *transport.Error
+	if errors.As(err, &answered) {
+		return temporary(answered.StatusCode) || answered.StatusCode == http.StatusRequestedRangeNotSatisfiable
+	}
+	if isLocal(err) {
+		return false
+	}
+	var e Error
+	e.explain(err)
+	return e.Code == Unreachable && worthRepeating(context.Background(), err)
+}
+
+// Tagged says what [Client.Tag] did.
+type Tagged struct {
+	Tag      artifact.Tag
+	Pinned   artifact.Pinned
+	Previous artifact.Digest // what the tag pointed to before; empty if there was no tag
+}
+
+// Moved says whether the tag pointed to something else before.
+func (t Tagged) Moved() bool { return t.Previous != "" && t.Previous != t.Pinned.Digest() }
+
+// Tag lets another tag of the same repository name an artifact. A tag that names it already is left
+// as it is.
+func (c *Client) Tag(ctx context.Context, pinned artifact.Pinned, name string) (Tagged, error) {
+	ctx, cancel := c.limit(ctx)
+	defer cancel()
+	repo := pinned.Repository()
+	tag, err := repo.Tag(name)
+	if err != nil {
+		return Tagged{}, err
+	}
+	result := Tagged{Tag: tag, Pinned: pinned}
+	previous, err := c.current(ctx, tag)
+	if err != nil {
+		return result, c.fail(opTag, tag, repo, err)
+	}
+	result.Previous = previous
+	if previous == pinned.Digest() {
+		return result, nil
+	}
+	raw, mediaType, err := c.manifest(ctx, repo, pinned.Digest().String(), true)
+	if err != nil {
+		return result, c.fail(opTag, pinned, repo, err)
+	}
+	if _, err := io.Copy(io.Discard, artifact.Verify(bytes.NewReader(raw), artifact.Descriptor{Digest: pinned.Digest(), Size: int64(len(raw))})); err != nil {
+		return result, c.fail(opTag, pinned, repo, err)
+	}
+	return result, c.fail(opTag, tag, repo, c.point(ctx, tag, pinned.Digest(), mediaType, raw))
+}
