@@ -1,0 +1,104 @@
+# Everything here needs Go, git and make only, writes inside this directory and Go's caches, and
+# leaves nothing running.
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null | sed 's/^v//')
+TOOL := go tool -modfile=hack/tools/go.mod
+SANDBOX := sandbox/.build/sandbox
+MODULES := . sandbox sandbox/kwok sandbox/registry
+PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
+
+# What kubectl and the linter remember stays here, too.
+export KUBECACHEDIR := $(CURDIR)/.cache/kube
+export GOLANGCI_LINT_CACHE := $(CURDIR)/.cache/golangci-lint
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## Say what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+##@ The two commands to begin with
+
+.PHONY: demo
+demo: ## Run the guide in a sandbox: KEEP=1 leaves it running, DEMO_BREAK=STEP sabotages a step
+	@go run ./hack/demo
+
+# Tests that need a cluster find it by the variable that `sandbox run` sets. None may be skipped.
+.PHONY: test
+test: $(SANDBOX) ## Run all tests, those that need a cluster too: PACKAGES=./internal/... RUN=TestName narrow it
+	@dir=.sandbox/test-$$$$; \
+	$(SANDBOX) run --dir $$dir -- go run ./hack/gotest $(GOTESTFLAGS) -- -count=1 -timeout=20m $(if $(RUN),-run '$(RUN)') $(or $(PACKAGES),./...) && \
+	rm -rf $$dir
+ifeq ($(PACKAGES)$(RUN),)
+	@go run ./hack/gotest $(GOTESTFLAGS) -modules sandbox -- -count=1 ./...
+endif
+
+##@ Building
+
+.PHONY: build
+build: ## Build bin/kustomizer
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(or $(VERSION),dev)' -o bin/kustomizer ./cmd/kustomizer
+
+.PHONY: image
+image: ## Build the container image, without a container engine: IMAGE=REGISTRY/NAME:TAG pushes it
+	go run ./hack/image $(if $(IMAGE),--push $(IMAGE),--output dist/image)
+
+.PHONY: cross
+cross: ## Compile for every platform that is supported
+	@for platform in $(PLATFORMS); do \
+		echo "go build ./... for $$platform"; \
+		CGO_ENABLED=0 GOOS=$${platform%/*} GOARCH=$${platform#*/} go build ./cmd/... ./internal/... ./config/... || exit 1; \
+	done
+
+.PHONY: generate
+generate: ## Write generated files anew
+	go generate ./...
+
+$(SANDBOX): sandbox/go.mod $(wildcard sandbox/cmd/sandbox/*.go)
+	@cd sandbox && CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w' -o .build/sandbox ./cmd/sandbox
+
+##@ Checking
+
+.PHONY: verify
+verify: format vet lint generated tidy ## Check all that is checked without running anything
+
+.PHONY: format
+format: ## Check that files are formatted
+	@unformatted=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); \
+	if [ -n "$$unformatted" ]; then echo "gofmt -w these files:"; echo "$$unformatted"; exit 1; fi
+
+.PHONY: vet
+vet: ## Run go vet in every module
+	@for module in $(MODULES); do echo "go vet in $$module"; (cd $$module && go vet ./...) || exit 1; done
+
+.PHONY: lint
+lint: ## Run the linters of .golangci.yml
+	@$(TOOL) golangci-lint run
+
+# Changes that are not committed yet are none of these two checks' business.
+.PHONY: generated
+generated: ## Check that generated files are up to date
+	@before=$$(git status --porcelain; git diff); go generate ./... || exit 1; after=$$(git status --porcelain; git diff); \
+	if [ "$$before" != "$$after" ]; then echo "go generate ./... changed files: commit them"; git status --short; exit 1; fi
+
+.PHONY: tidy
+tidy: ## Check that the modules' requirements are tidy
+	@for module in $(MODULES) hack/tools; do echo "go mod tidy -diff in $$module"; (cd $$module && go mod tidy -diff) || exit 1; done
+
+.PHONY: vuln
+vuln: ## Look for known vulnerabilities (asks vuln.go.dev)
+	@$(TOOL) govulncheck ./...
+
+.PHONY: race
+race: $(SANDBOX) ## Run the race detector over what runs in parallel (needs a C compiler)
+	@dir=.sandbox/race-$$$$; \
+	$(SANDBOX) run --dir $$dir -- go run ./hack/gotest $(GOTESTFLAGS) -- -count=1 -race -timeout=20m $(or $(PACKAGES),./internal/...) && \
+	rm -rf $$dir
+
+.PHONY: bench-smoke
+bench-smoke: ## Run every benchmark once
+	@go test -run '^$$' -bench . -benchtime 1x -benchmem ./internal/... | grep -v 'no test files'
+
+.PHONY: clean
+clean: ## Remove what was built, the sandbox's programs too
+	rm -rf bin dist .cache .sandbox sandbox/.build
