@@ -48,6 +48,7 @@ func (a *app) commands() []*cobra.Command {
 		newExportCmd(a),
 		newEventsCmd(a),
 		newApproveCmd(a),
+		newControllerCmd(a),
 		newOptionsCmd(a),
 		newVersionCmd(a),
 	}

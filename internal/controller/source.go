@@ -1,0 +1,277 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/fluxcd/pkg/apis/meta"
+	sourcev1 "github.com/fluxcd/source-controller/api/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/kustomizer/kustomizer/internal/artifact"
+	"github.com/kustomizer/kustomizer/internal/deploy"
+	"github.com/kustomizer/kustomizer/internal/registry"
+)
+
+// sourceManager is the field manager of status on OCIRepositories: Flux's.
+const sourceManager = "gotk-source-controller"
+
+// defaultFetchTimeout is the CRD's default of spec.timeout.
+const defaultFetchTimeout = time.Minute
+
+// sources reconciles OCIRepositories.
+type sources struct {
+	client    client.Client
+	clients   *registryClients
+	artifacts *artifacts
+	fetched   func(source types.NamespacedName) // wakes what is made from the source
+	events    events
+	serveAddr string // host:port of status.artifact.url
+	jitter    jitter
+}
+
+// poll is one look at an OCIRepository.
+type poll struct {
+	repo   *sourcev1.OCIRepository
+	before *sourcev1.OCIRepository
+}
+
+func (p *poll) key() types.NamespacedName { return client.ObjectKeyFromObject(p.repo) }
+
+func (p *poll) conditions() conditions {
+	return conditions{list: &p.repo.Status.Conditions, generation: p.repo.Generation}
+}
+
+// Reconcile implements [reconcile.Reconciler].
+func (s *sources) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	repo, raw, err := readOCIRepository(ctx, s.client, req.NamespacedName)
+	if apierrors.IsNotFound(err) {
+		s.forget(req.NamespacedName)
+		return ctrl.Result{}, nil
+	}
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	p := &poll{repo: repo, before: repo.DeepCopy()}
+	if !repo.DeletionTimestamp.IsZero() {
+		return s.finalize(ctx, p)
+	}
+	s.adopt(p)
+	if repo.Spec.Suspend {
+		return ctrl.Result{}, nil
+	}
+	if fields := unsupported(raw, ociRepositoryFields()); len(fields) > 0 {
+		return s.stall(ctx, p, reasonUnsupported, unsupportedMessage(fields))
+	}
+	reference, err := referenceOf(repo)
+	if err != nil {
+		return s.stall(ctx, p, "URLInvalid", err.Error())
+	}
+	fetchErr := s.fetch(ctx, p, reference)
+	if ctx.Err() != nil {
+		return ctrl.Result{}, ctx.Err()
+	}
+	s.handled(p)
+	if err := patchStatus(ctx, s.client, p.before, repo, sourceManager); err != nil {
+		return requeueOnConflict(err)
+	}
+	if fetchErr != nil {
+		return ctrl.Result{}, fetchErr // comes again with backoff
+	}
+	return ctrl.Result{RequeueAfter: s.jitter.of(repo.Spec.Interval.Duration)}, nil
+}
+
+// adopt takes up what an earlier process fetched and left in the store, so that it can be worked
+// from while the registry is away.
+func (s *sources) adopt(p *poll) {
+	a := p.repo.Status.Artifact
+	if _, known := s.artifacts.get(p.key()); known || a == nil {
+		return
+	}
+	digest, err := artifact.ParseDigest(a.Digest)
+	if err != nil || !s.artifacts.store.Has(digest) {
+		return
+	}
+	layer := artifact.Descriptor{MediaType: mediaTypeOf(a.Path), Digest: digest}
+	if a.Size != nil {
+		layer.Size = *a.Size
+	}
+	if servedPath(p.key(), layer) != a.Path {
+		return // another engine's
+	}
+	s.artifacts.put(p.key(), fetched{revision: a.Revision, layer: layer})
+	s.fetched(p.key())
+}
+
+func (s *sources) forget(key types.NamespacedName) {
+	s.artifacts.drop(key)
+	s.clients.drop(key)
+}
+
+// finalize lets an OCIRepository go. The agent puts no finalizer on it; another engine may have.
+func (s *sources) finalize(ctx context.Context, p *poll) (ctrl.Result, error) {
+	s.forget(p.key())
+	var others []string
+	for _, f := range p.repo.Finalizers {
+		if f != sourcev1.SourceFinalizer {
+			others = append(others, f)
+		}
+	}
+	if len(others) == len(p.repo.Finalizers) {
+		return ctrl.Result{}, nil
+	}
+	err := setFinalizers(ctx, s.client, p.repo, others, sourceManager)
+	if apierrors.IsNotFound(err) {
+		return ctrl.Result{}, nil
+	}
+	return requeueOnConflict(err)
+}
+
+func (s *sources) stall(ctx context.Context, p *poll, reason, message string) (ctrl.Result, error) {
+	if p.conditions().get(meta.ReadyCondition).Message != message {
+		s.events.warn(p.repo, nil, reason, message)
+	}
+	s.handled(p)
+	p.repo.Status.ObservedGeneration = p.repo.Generation
+	p.conditions().stalled(reason, message)
+	return requeueOnConflict(patchStatus(ctx, s.client, p.before, p.repo, sourceManager))
+}
+
+func (s *sources) handled(p *poll) {
+	if at, ok := meta.ReconcileAnnotationValue(p.repo.Annotations); ok {
+		p.repo.Status.LastHandledReconcileAt = at
+	}
+}
+
+// referenceOf returns what an OCIRepository points at: a digest before a tag, latest without both.
+func referenceOf(repo *sourcev1.OCIRepository) (artifact.Reference, error) {
+	repository, err := artifact.ParseRepository(repo.Spec.URL)
+	if err != nil {
+		return artifact.Reference{}, err
+	}
+	ref := repo.Spec.Reference
+	if ref != nil && ref.Digest != "" {
+		digest, err := artifact.ParseDigest(ref.Digest)
+		if err != nil {
+			return artifact.Reference{}, err
+		}
+		return repository.At(digest).Reference(), nil
+	}
+	name := "latest"
+	if ref != nil && ref.Tag != "" {
+		name = ref.Tag
+	}
+	tag, err := repository.Tag(name)
+	if err != nil {
+		return artifact.Reference{}, err
+	}
+	return tag.Reference(), nil
+}
+
+// fetch polls the registry and, if there is something new, fetches it. Failures are in the status;
+// the returned error has the poll repeated with backoff.
+func (s *sources) fetch(ctx context.Context, p *poll, reference artifact.Reference) error {
+	limit := defaultFetchTimeout
+	if t := p.repo.Spec.Timeout; t != nil && t.Duration > 0 {
+		limit = t.Duration
+	}
+	limited, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	registryClient, err := s.clients.of(limited, p.repo)
+	if err != nil {
+		return s.failed(p, err)
+	}
+	current, _ := s.artifacts.get(p.key())
+	got, err := deploy.Fetch(limited, deploy.FetchRequest{
+		Client: registryClient, Store: s.artifacts.store, Reference: reference,
+		Known: current.revision, WorkDir: s.artifacts.work,
+	})
+	if err != nil {
+		return s.failed(p, err)
+	}
+	if !got.Unchanged {
+		s.artifacts.put(p.key(), fetched{revision: got.Revision, layer: got.Layer})
+	}
+	s.succeeded(p, got)
+	return nil
+}
+
+// failed reports a failed poll. What was fetched before stays in use.
+func (s *sources) failed(p *poll, err error) error {
+	reason := sourcev1.OCIPullFailedReason
+	var auth *credentialsError
+	var refused *artifact.RefusedError
+	var remote *registry.Error
+	switch {
+	case errors.As(err, &auth), errors.As(err, &remote) && (remote.Code == registry.Unauthorized || remote.Code == registry.Forbidden):
+		reason = sourcev1.AuthenticationFailedReason
+	case errors.As(err, &refused):
+		reason = sourcev1.OCILayerOperationFailedReason
+	}
+	message := err.Error()
+	if p.conditions().get(meta.ReadyCondition).Message != message {
+		s.events.warn(p.repo, nil, reason, message)
+	}
+	p.conditions().failing(reason, message)
+	p.conditions().set(sourcev1.FetchFailedCondition, metav1.ConditionTrue, reason, message)
+	p.repo.Status.ObservedGeneration = p.repo.Generation
+	return fmt.Errorf("OCIRepository/%s: %w", p.key(), err)
+}
+
+// succeeded reports a poll that left the source with the newest artifact.
+func (s *sources) succeeded(p *poll, got deploy.Fetched) {
+	current, _ := s.artifacts.get(p.key())
+	old := p.repo.Status.Artifact
+	isNew := old == nil || old.Revision != current.revision || old.Digest != current.layer.Digest.String()
+	recovered := !isNew && !p.conditions().isReady() && p.conditions().get(meta.ReadyCondition).Status == metav1.ConditionFalse
+	if isNew || old.Path != servedPath(p.key(), current.layer) {
+		p.repo.Status.Artifact = s.statusArtifact(p.key(), current, got.Annotations)
+	}
+	p.repo.Status.URL = p.repo.Status.Artifact.URL
+	message := fmt.Sprintf("stored artifact for digest '%s'", current.revision)
+	p.conditions().remove(sourcev1.FetchFailedCondition)
+	p.conditions().set(sourcev1.ArtifactInStorageCondition, metav1.ConditionTrue, meta.SucceededReason, message)
+	p.conditions().ready(meta.SucceededReason, message)
+	p.repo.Status.ObservedGeneration = p.repo.Generation
+	switch {
+	case isNew:
+		s.events.normal(p.repo, map[string]string{
+			"source.toolkit.fluxcd.io/revision": current.revision,
+			"source.toolkit.fluxcd.io/digest":   current.layer.Digest.String(),
+		}, "NewArtifact", newArtifactMessage(p.repo, got))
+	case recovered:
+		s.events.normal(p.repo, nil, meta.SucceededReason, message)
+	}
+	if !got.Unchanged {
+		s.fetched(p.key())
+	}
+}
+
+func (s *sources) statusArtifact(key types.NamespacedName, f fetched, annotations map[string]string) *meta.Artifact {
+	size := f.layer.Size
+	at := servedPath(key, f.layer)
+	return &meta.Artifact{
+		Path: at, URL: "http://" + s.serveAddr + "/" + at,
+		Revision: f.revision, Digest: f.layer.Digest.String(),
+		LastUpdateTime: metav1.Now(), Size: &size, Metadata: annotations,
+	}
+}
+
+func newArtifactMessage(repo *sourcev1.OCIRepository, got deploy.Fetched) string {
+	message := fmt.Sprintf("stored artifact with revision '%s' from '%s'", got.Revision, repo.Spec.URL)
+	if origin := got.Annotations[originRevision]; origin != "" {
+		message += fmt.Sprintf(", origin revision '%s'", origin)
+	}
+	if source := got.Annotations["org.opencontainers.image.source"]; source != "" {
+		message += fmt.Sprintf(", origin source '%s'", source)
+	}
+	return message
+}
