@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package deploy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/kustomizer/kustomizer/internal/artifact"
+	"github.com/kustomizer/kustomizer/internal/registry"
+	"github.com/kustomizer/kustomizer/internal/store"
+)
+
+// FetchRequest says which artifact to fetch, and where to keep it.
+type FetchRequest struct {
+	Client    *registry.Client
+	Store     *store.Store
+	Reference artifact.Reference // a tag or a digest
+	// Known is the revision fetched before. If that is still the one, nothing is fetched.
+	Known          string
+	LayerMediaType string // of the layer to take; empty for the first one
+	WorkDir        string // for unpacking on trial; empty for the system's
+}
+
+// Fetched is an artifact in the store. Its archive was unpacked on trial: what could not be, is not
+// fetched.
+type Fetched struct {
+	Pinned      artifact.Pinned
+	Revision    string // <tag>@<digest>, or the digest alone where it was asked for by digest
+	Unchanged   bool   // it is the known one; the fields below are empty
+	Layer       artifact.Descriptor
+	Annotations map[string]string
+}
+
+// Fetch resolves a reference, which is the only place where a tag is read, and brings the artifact
+// into the store. A tag that still points to what is known costs one request, a known digest none.
+func Fetch(ctx context.Context, req FetchRequest) (Fetched, error) {
+	got, err := resolve(ctx, req)
+	if err != nil || got.Unchanged {
+		return got, err
+	}
+	manifest, err := pullManifest(ctx, req.Client, got.Pinned)
+	if err != nil {
+		return Fetched{}, err
+	}
+	if err := artifact.CheckFormat(manifest.Annotations); err != nil {
+		return Fetched{}, fmt.Errorf("reading %s: %w", got.Pinned, err)
+	}
+	got.Annotations = manifest.Annotations
+	if got.Layer, err = manifest.Layer(req.LayerMediaType); err != nil {
+		return Fetched{}, fmt.Errorf("reading %s: %w", got.Pinned, err)
+	}
+	if err := checkLayer(got); err != nil {
+		return Fetched{}, fmt.Errorf("pulling %s: %w", got.Pinned, err)
+	}
+	if err := pullLayer(ctx, req, got); err != nil {
+		return Fetched{}, err
+	}
+	return got, nil
+}
+
+func resolve(ctx context.Context, req FetchRequest) (Fetched, error) {
+	if pinned, ok := req.Reference.Pinned(); ok {
+		revision := pinned.Digest().String()
+		return Fetched{Pinned: pinned, Revision: revision, Unchanged: revision == req.Known}, nil
+	}
+	tag, ok := req.Reference.Tag()
+	if !ok {
+		return Fetched{}, &artifact.ReferenceError{Given: req.Reference.String(), Reason: "a tag or a digest is needed"}
+	}
+	pinned, err := req.Client.Resolve(ctx, tag)
+	if err != nil {
+		return Fetched{}, err
+	}
+	revision := tag.Name() + "@" + pinned.Digest().String()
+	return Fetched{Pinned: pinned, Revision: revision, Unchanged: revision == req.Known}, nil
+}
+
+// pullManifest gets the manifest of an artifact; of an index, that of the child that stands for it.
+func pullManifest(ctx context.Context, c *registry.Client, pinned artifact.Pinned) (*artifact.Manifest, error) {
+	manifest, err := manifestOf(ctx, c, pinned)
+	if err != nil || !artifact.IsIndex(manifest.MediaType) {
+		return manifest, err
+	}
+	child, err := manifest.Child()
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", pinned, err)
+	}
+	inner, err := manifestOf(ctx, c, pinned.Repository().At(child.Digest))
+	if err == nil && artifact.IsIndex(inner.MediaType) {
+		return nil, fmt.Errorf("reading %s: the index points to another index", pinned)
+	}
+	return inner, err
+}
+
+func manifestOf(ctx context.Context, c *registry.Client, pinned artifact.Pinned) (*artifact.Manifest, error) {
+	raw, mediaType, err := c.Manifest(ctx, pinned)
+	if err != nil {
+		return nil, err
+	}
+	manifest, err := artifact.ParseManifest(raw, mediaType)
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", pinned, err)
+	}
+	return manifest, nil
+}
+
+// checkLayer refuses a layer that need not be pulled to know that it is of no use.
+func checkLayer(got Fetched) error {
+	limit := artifact.DefaultLimits().Compressed
+	switch {
+	case got.Layer.Size > limit:
+		detail := fmt.Sprintf("the layer has %d bytes, more than %d", got.Layer.Size, limit)
+		return &artifact.RefusedError{Reason: artifact.TooLarge, Detail: detail}
+	case artifact.IsEncrypted(got.Layer.MediaType), got.Annotations[artifact.AnnotationEncrypted] != "":
+		return encryptedError("")
+	default:
+		return nil
+	}
+}
+
+func encryptedError(entry string) error {
+	return &artifact.RefusedError{Reason: artifact.Encrypted, Entry: entry, Detail: "decryption is not supported by this version"}
+}
+
+// pullLayer brings the layer into the store and unpacks it on trial, so that a hostile or broken
+// archive is refused before anybody is told of it. A layer that is there already was authenticated
+// for just now, by reading the manifest that names it; one that turns out to be damaged on disk is
+// pulled again.
+func pullLayer(ctx context.Context, req FetchRequest, got Fetched) error {
+	if req.Store.Has(got.Layer.Digest) {
+		err := tryUnpacking(ctx, req, got)
+		var damaged *store.NotFoundError
+		if !errors.As(err, &damaged) {
+			return err
+		}
+	}
+	if err := req.Client.PullBlob(ctx, got.Pinned.Repository(), got.Layer, req.Store); err != nil {
+		return err
+	}
+	return tryUnpacking(ctx, req, got)
+}
+
+func tryUnpacking(ctx context.Context, req FetchRequest, got Fetched) error {
+	dir, err := os.MkdirTemp(req.WorkDir, "trial-")
+	if err != nil {
+		return fmt.Errorf("making room to unpack %s: %w", got.Pinned, err)
+	}
+	defer os.RemoveAll(dir)
+	if err := OpenTree(ctx, req.Store, got.Layer, dir); err != nil {
+		return fmt.Errorf("unpacking %s: %w", got.Pinned, err)
+	}
+	return nil
+}
+
+// encryptedName is the only file of an artifact that Kustomizer encrypted.
+const encryptedName = "all.yaml.age"
+
+// OpenTree unpacks a stored layer into an empty directory. What is encrypted is refused: taken for
+// a tree it would look like one from which everything had been removed.
+func OpenTree(ctx context.Context, st *store.Store, layer artifact.Descriptor, dir string) error {
+	_, err := openTree(ctx, st, layer, dir)
+	return err
+}
+
+// openTree returns the SHA-256 of the layer's tar as well.
+func openTree(ctx context.Context, st *store.Store, layer artifact.Descriptor, dir string) (checksum string, err error) {
+	blob, err := st.Open(ctx, layer.Digest)
+	if err != nil {
+		return "", err
+	}
+	defer blob.Close()
+	got, err := artifact.Extract(ctx, blob, layer.MediaType, dir, artifact.DefaultLimits())
+	if err != nil {
+		return "", err
+	}
+	if _, err := os.Lstat(filepath.Join(dir, encryptedName)); !errors.Is(err, os.ErrNotExist) {
+		return "", encryptedError(encryptedName)
+	}
+	return got.Checksum, nil
+}
