@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package report
+
+import "github.com/kustomizer/kustomizer/internal/deploy"
+
+// ofPublish words why an artifact is not published, or not given out.
+func ofPublish(err error) (Problem, bool) {
+	if _, ok := as[*deploy.EmptyArtifactError](err); ok {
+		return Problem{Code: "Empty", Exit: ExitInvalid, Hint: "if an artifact without objects is meant, say so: --allow-empty"}, true
+	}
+	if _, ok := as[*deploy.ChecksumError](err); ok {
+		return Problem{Code: "ChecksumMismatch", Exit: ExitUnverified, Hint: "push it again, and look at who else may push there"}, true
+	}
+	return Problem{}, false
+}
