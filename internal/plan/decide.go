@@ -26,7 +26,7 @@ func Decide(f *Facts, policy Policy) *Plan {
 	slices.SortStableFunc(p.Steps, func(a, b Step) int { return object.CompareApplyOrder(a.ID, b.ID) })
 	for id, entry := range f.Record {
 		if !wanted[id] {
-			p.Stale = append(p.Stale, decideStale(f, entry, policy))
+			p.Stale = append(p.Stale, DecideStale(f, entry, policy))
 		}
 	}
 	slices.SortFunc(p.Stale, func(a, b Step) int { return -object.CompareApplyOrder(a.ID, b.ID) })
@@ -56,7 +56,7 @@ func DecideWant(f *Facts, want *Want, policy Policy) Step {
 	case f.Rehearsals[want.ID].Deferred:
 		s.Action, s.Reason = Later, "its namespace or kind comes with the same set"
 		return s
-	case live.Presence == Unknown:
+	case live.Presence == Unknown && f.Rehearsals[want.ID].Failed == nil:
 		s.Action, s.Cause = Refuse, live.Cause
 		s.Reason = "its state is unknown: " + live.Cause.String()
 		return s

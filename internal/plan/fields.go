@@ -46,11 +46,16 @@ func Fingerprint(u *unstructured.Unstructured, manager string) string {
 
 func appliedFields(u *unstructured.Unstructured, manager string) *fieldpath.Set {
 	for _, e := range u.GetManagedFields() {
-		if e.Manager == manager && e.Operation == metav1.ManagedFieldsOperationApply && e.Subresource == "" {
+		if isApplied(e, manager) {
 			return fieldsOf(e)
 		}
 	}
 	return nil
+}
+
+// isApplied says whether a managed fields entry is that of the manager's applies.
+func isApplied(e metav1.ManagedFieldsEntry, manager string) bool {
+	return e.Manager == manager && e.Operation == metav1.ManagedFieldsOperationApply && e.Subresource == ""
 }
 
 func fieldsOf(e metav1.ManagedFieldsEntry) *fieldpath.Set {
@@ -135,27 +140,35 @@ func overrides(e metav1.ManagedFieldsEntry, extra []string, own string) bool {
 // overridden says whether a person's hand, by an overridden manager, is on the object. An entry
 // that holds nothing but a rollout restart's time is not.
 func overridden(u *unstructured.Unstructured, own string, extra []string) bool {
-	for _, e := range u.GetManagedFields() {
-		if overrides(e, extra, own) && !withoutRestart(fieldsOf(e)).Empty() {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(u.GetManagedFields(), func(e metav1.ManagedFieldsEntry) bool {
+		return undoes(e, own, extra)
+	})
 }
 
-func withoutRestart(set *fieldpath.Set) *fieldpath.Set {
-	out := fieldpath.NewSet()
-	set.Leaves().Iterate(func(p fieldpath.Path) {
-		if !isRestart(p) {
-			out.Insert(p.Copy())
+// undoes says whether an entry holds fields that the next apply is to take over.
+func undoes(e metav1.ManagedFieldsEntry, own string, extra []string) bool {
+	if !overrides(e, extra, own) {
+		return false
+	}
+	rest, _ := splitRestart(fieldsOf(e))
+	return !rest.Empty()
+}
+
+// splitRestart takes a rollout restart's time, and the maps that were made to hold it, out of a
+// set of fields.
+func splitRestart(set *fieldpath.Set) (rest, restart *fieldpath.Set) {
+	restart = fieldpath.NewSet()
+	set.Iterate(func(p fieldpath.Path) {
+		if last := p[len(p)-1]; last.FieldName == nil || *last.FieldName != restartedAt {
+			return
+		}
+		for n := range p {
+			if part := p[:n+1].Copy(); set.Has(part) {
+				restart.Insert(part)
+			}
 		}
 	})
-	return out
-}
-
-func isRestart(p fieldpath.Path) bool {
-	last := p[len(p)-1]
-	return last.FieldName != nil && *last.FieldName == restartedAt
+	return set.Difference(restart), restart
 }
 
 // MergeOverrides returns the managed fields that an object should have so that the next apply
@@ -164,17 +177,22 @@ func isRestart(p fieldpath.Path) bool {
 func MergeOverrides(u *unstructured.Unstructured, owner Owner, extra []string) ([]metav1.ManagedFieldsEntry, bool) {
 	merged := fieldpath.NewSet()
 	var kept []metav1.ManagedFieldsEntry
-	var ours *metav1.ManagedFieldsEntry
+	ours := metav1.ManagedFieldsEntry{
+		Manager: owner.Manager, Operation: metav1.ManagedFieldsOperationApply,
+		APIVersion: u.GetAPIVersion(), FieldsType: "FieldsV1",
+	}
 	changed := false
 	for _, e := range u.GetManagedFields() {
 		switch {
-		case e.Manager == owner.Manager && e.Operation == metav1.ManagedFieldsOperationApply && e.Subresource == "":
-			ours = e.DeepCopy()
-		case overrides(e, extra, owner.Manager) && !withoutRestart(fieldsOf(e)).Empty():
+		case isApplied(e, owner.Manager):
+			ours = *e.DeepCopy()
+		case undoes(e, owner.Manager, extra):
 			changed = true
-			merged = merged.Union(fieldsOf(e))
-			if rest, ok := onlyRestart(e); ok {
-				kept = append(kept, rest)
+			rest, restart := splitRestart(fieldsOf(e))
+			merged = merged.Union(rest)
+			if raw, err := restart.ToJSON(); err == nil && !restart.Empty() {
+				e.FieldsV1 = &metav1.FieldsV1{Raw: raw}
+				kept = append(kept, e)
 			}
 		default:
 			kept = append(kept, e)
@@ -183,48 +201,31 @@ func MergeOverrides(u *unstructured.Unstructured, owner Owner, extra []string) (
 	if !changed {
 		return nil, false
 	}
-	if ours == nil {
-		ours = &metav1.ManagedFieldsEntry{
-			Manager: owner.Manager, Operation: metav1.ManagedFieldsOperationApply,
-			APIVersion: u.GetAPIVersion(), FieldsType: "FieldsV1",
-		}
-	}
-	raw, err := withoutRestart(merged).Union(fieldsOf(*ours)).ToJSON()
+	raw, err := merged.Union(fieldsOf(ours)).ToJSON()
 	if err != nil {
 		return nil, false
 	}
 	ours.FieldsV1 = &metav1.FieldsV1{Raw: raw}
-	return append(kept, *ours), true
+	return append(kept, ours), true
 }
 
-// onlyRestart reduces an entry to the rollout restart's time, where it has one.
-func onlyRestart(e metav1.ManagedFieldsEntry) (metav1.ManagedFieldsEntry, bool) {
-	rest := fieldpath.NewSet()
-	fieldsOf(e).Leaves().Iterate(func(p fieldpath.Path) {
-		if isRestart(p) {
-			rest.Insert(p.Copy())
-		}
-	})
-	raw, err := rest.ToJSON()
-	if rest.Empty() || err != nil {
-		return e, false
-	}
-	e.FieldsV1 = &metav1.FieldsV1{Raw: raw}
-	return e, true
+// owns says whether the manager's own applies hold a field.
+func owns(u *unstructured.Unstructured, manager string, path fieldpath.Path) bool {
+	set := appliedFields(u, manager)
+	return set != nil && set.Has(path)
 }
 
-// foreignOwns says whether a manager other than the owner holds a field, through whichever
-// subresource.
-func foreignOwns(u *unstructured.Unstructured, manager string, path ...any) bool {
-	p, err := fieldpath.MakePath(path...)
-	if err != nil {
-		return false
-	}
+// othersOwn says whether a manager whose changes are kept, other than the owner, holds a field,
+// through whichever subresource; and whether one does whose changes are undone.
+func othersOwn(u *unstructured.Unstructured, manager string, extra []string, path fieldpath.Path) (kept, undone bool) {
 	for _, e := range u.GetManagedFields() {
-		own := e.Manager == manager && e.Operation == metav1.ManagedFieldsOperationApply
-		if !own && fieldsOf(e).Has(p) {
-			return true
+		switch {
+		case isApplied(e, manager) || !fieldsOf(e).Has(path):
+		case overrides(e, extra, manager):
+			undone = true
+		default:
+			kept = true
 		}
 	}
-	return false
+	return kept, undone
 }

@@ -5,6 +5,7 @@ package plan
 import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	"github.com/kustomizer/kustomizer/internal/object"
 )
@@ -28,13 +29,19 @@ func Autoscaled(objs []*unstructured.Unstructured) map[object.ID]bool {
 
 // YieldReplicas returns what to send for a workload that an autoscaler scales. If another manager
 // owns spec.replicas the field is left out. Otherwise the live value is sent, never nothing:
-// dropping a field that we alone own would reset it to 1.
-func YieldReplicas(want, live *unstructured.Unstructured, manager string) *unstructured.Unstructured {
-	if _, set, _ := unstructured.NestedFieldNoCopy(want.Object, "spec", "replicas"); !set || live == nil {
+// dropping a field that we alone own, or that we take over from a person, would reset it to 1.
+func YieldReplicas(want, live *unstructured.Unstructured, manager string, overrides []string) *unstructured.Unstructured {
+	if live == nil {
 		return want
 	}
+	path := fieldpath.MakePathOrDie("spec", "replicas")
+	_, set, _ := unstructured.NestedFieldNoCopy(want.Object, "spec", "replicas")
+	kept, undone := othersOwn(live, manager, overrides, path)
+	if !set && (kept || !undone && !owns(live, manager, path)) {
+		return want // nothing is taken away by sending nothing
+	}
 	out := want.DeepCopy()
-	if foreignOwns(live, manager, "spec", "replicas") {
+	if kept {
 		unstructured.RemoveNestedField(out.Object, "spec", "replicas")
 		return out
 	}

@@ -8,10 +8,10 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
-// decideStale decides about an object that is remembered but no longer in the set. It is deleted
+// DecideStale decides about an object that is remembered but no longer in the set. It is deleted
 // only if the record proves that we applied it, it still carries our labels, and nothing speaks
 // against it.
-func decideStale(f *Facts, entry Entry, policy Policy) Step {
+func DecideStale(f *Facts, entry Entry, policy Policy) Step {
 	live := f.Live[entry.ID]
 	s := Step{ID: entry.ID, Entry: entry, Live: live.Object}
 	switch live.Presence {
@@ -41,6 +41,8 @@ func judge(owner Owner, entry Entry, live *unstructured.Unstructured, policy Pol
 		return Keep, "it is being deleted: " + finalizers(live)
 	case !entry.Pending && entry.UID != string(live.GetUID()):
 		return Keep, "it is not the object we applied, but a namesake with our labels"
+	case entry.Pending && appliedFields(live, owner.Manager) == nil:
+		return Keep, "it carries our labels, but we never applied it"
 	case systemNamespace(entry, policy.Protected):
 		return Keep, "this namespace is never deleted"
 	}

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plan
+
+import (
+	"slices"
+
+	"github.com/kustomizer/kustomizer/internal/object"
+)
+
+// Teardown makes the plan for an owner that goes as a whole. The thresholds of the brake don't
+// apply: that all goes is what was asked for. Objects of protected kinds stay unless the request
+// names them.
+func Teardown(f *Facts, policy Policy, takeProtected bool) *Plan {
+	p := &Plan{Owner: f.Owner}
+	policy.Prune = true
+	for _, entry := range f.Record {
+		s := DecideStale(f, entry, policy)
+		if s.Action == Delete && Protected(s.ID, s.Live) && !takeProtected {
+			s.Action, s.Reason = Keep, "a "+s.ID.Kind+" is deleted only where that was asked for by name"
+		}
+		p.Stale = append(p.Stale, s)
+	}
+	slices.SortFunc(p.Stale, func(a, b Step) int { return -object.CompareApplyOrder(a.ID, b.ID) })
+	return p
+}
