@@ -4,13 +4,10 @@ package record
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
-
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/kustomizer/kustomizer/internal/object"
 	"github.com/kustomizer/kustomizer/internal/plan"
@@ -38,7 +35,7 @@ type head struct {
 
 // line is an entry as it is stored: one JSON object a line.
 type line struct {
-	ID       string `json:"id"`
+	ID       string `json:"id"` // group/kind/namespace/name: none of them can hold a slash
 	Version  string `json:"v"`
 	UID      string `json:"uid,omitempty"`
 	Desired  string `json:"desired,omitempty"`
@@ -48,33 +45,42 @@ type line struct {
 	Unproven bool   `json:"unproven,omitempty"`
 }
 
-// parseChunk reads a chunk's data. What can be read is returned also on an error.
-func parseChunk(data map[string]string, index, count *int) (head, []plan.Entry, error) {
-	var h head
-	if v := data[dataFormat]; v != formatVersion {
-		return h, nil, fmt.Errorf("record format %q is not known here (this build knows %q)", v, formatVersion)
-	}
-	var errs []error
-	if err := json.Unmarshal([]byte(data[dataHead]), &h); err != nil {
-		errs = append(errs, fmt.Errorf("its head can't be read: %w", err))
-	}
-	*index, *count = h.Index, h.Count
-	entries, err := parseEntries(data[dataEntries])
-	return h, entries, errors.Join(append(errs, err)...)
+func formatID(id object.ID) string {
+	return strings.Join([]string{id.Group, id.Kind, id.Namespace, id.Name}, "/")
 }
 
-func parseEntries(text string) ([]plan.Entry, error) {
-	var entries []plan.Entry
-	var bad int
+func parseID(s string) (object.ID, error) {
+	parts := strings.Split(s, "/")
+	if len(parts) != 4 || parts[1] == "" || parts[3] == "" {
+		return object.ID{}, fmt.Errorf("%q does not identify an object", s)
+	}
+	return object.ID{Group: parts[0], Kind: parts[1], Namespace: parts[2], Name: parts[3]}, nil
+}
+
+// parseHead reads a chunk's head, which has to be the owner's and at its place.
+func parseHead(text string, owner plan.Owner, index int) (head, error) {
+	var h head
+	if err := json.Unmarshal([]byte(text), &h); err != nil {
+		return head{}, fmt.Errorf("its head can't be read: %w", err)
+	}
+	if h.Owner != owner.String() {
+		return head{}, fmt.Errorf("it is the record of %q", h.Owner)
+	}
+	if h.Index != index {
+		return head{}, fmt.Errorf("it says that it is part %d", h.Index)
+	}
+	return h, nil
+}
+
+// parseEntries reads a chunk's entries, and returns the lines that it can't read as they are. It
+// can read none where it is not known whose they are.
+func parseEntries(text string, ours bool) (entries []plan.Entry, unread []string) {
 	for row := range strings.Lines(text) {
 		var l line
-		if err := json.Unmarshal([]byte(row), &l); err != nil {
-			bad++
-			continue
-		}
-		id, err := object.ParseInventoryID(l.ID)
-		if err != nil {
-			bad++
+		err := json.Unmarshal([]byte(row), &l)
+		id, idErr := parseID(l.ID)
+		if err != nil || idErr != nil || !ours {
+			unread = append(unread, strings.TrimSuffix(row, "\n"))
 			continue
 		}
 		entries = append(entries, plan.Entry{
@@ -82,18 +88,16 @@ func parseEntries(text string) ([]plan.Entry, error) {
 			Pending: l.Pending, Retained: l.Retained, Unproven: l.Unproven,
 		})
 	}
-	if bad > 0 {
-		return entries, fmt.Errorf("%d entries can't be read", bad)
-	}
-	return entries, nil
+	return entries, unread
 }
 
-func formatEntries(entries []plan.Entry) (string, error) {
+// formatEntries writes entries in a fixed order, and after them what could not be read.
+func formatEntries(entries []plan.Entry, unread []string) (string, error) {
 	slices.SortFunc(entries, func(a, b plan.Entry) int { return a.ID.Compare(b.ID) })
 	var b strings.Builder
 	for _, e := range entries {
 		row, err := json.Marshal(line{
-			ID: e.ID.InventoryID(), Version: e.Version, UID: e.UID, Desired: e.Desired, Live: e.Live,
+			ID: formatID(e.ID), Version: e.Version, UID: e.UID, Desired: e.Desired, Live: e.Live,
 			Pending: e.Pending, Retained: e.Retained, Unproven: e.Unproven,
 		})
 		if err != nil {
@@ -102,28 +106,30 @@ func formatEntries(entries []plan.Entry) (string, error) {
 		b.Write(row)
 		b.WriteByte('\n')
 	}
+	for _, row := range unread {
+		b.WriteString(row + "\n")
+	}
 	return b.String(), nil
 }
 
 // entrySize estimates the bytes of an entry in a chunk.
-func entrySize(id object.ID) int { return len(id.InventoryID()) + 192 }
-
-func chunkCount(cm *unstructured.Unstructured) int {
-	if cm == nil {
-		return 0
-	}
-	text, _, _ := unstructured.NestedString(cm.Object, "data", dataHead)
-	var h head
-	if json.Unmarshal([]byte(text), &h) != nil {
-		return 0
-	}
-	return h.Count
-}
+func entrySize(id object.ID) int { return len(formatID(id)) + 192 }
 
 func (r *Record) chunkName(index int) string {
+	return r.chunkPrefix() + strconv.Itoa(index)
+}
+
+func (r *Record) chunkPrefix() string {
 	if r.Owner.Kind == plan.OwnerInventory {
-		return "inv-" + r.Owner.Name + "-record-" + strconv.Itoa(index)
+		return "inv-" + r.Owner.Name + "-record-"
 	}
 	readable := strings.Trim(r.Owner.Name[:min(len(r.Owner.Name), 40)], ".-")
-	return "record-" + readable + "-" + key(r.Owner)[:8] + "-" + strconv.Itoa(index)
+	return "record-" + readable + "-" + key(r.Owner)[:8] + "-"
+}
+
+// chunkIndex reads a chunk's place in the record from its ConfigMap's name.
+func (r *Record) chunkIndex(name string) (int, bool) {
+	digits, ok := strings.CutPrefix(name, r.chunkPrefix())
+	index, err := strconv.Atoi(digits)
+	return index, ok && err == nil && index >= 0 && index < maxChunks && name == r.chunkName(index)
 }

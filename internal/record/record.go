@@ -37,10 +37,11 @@ const (
 	annotationOwner = "kustomizer.dev/record-owner"
 )
 
-// Bounds of a chunk, far below the size limit of an object in etcd.
+// Bounds of a chunk, far below the size limit of an object in etcd, and of their number.
 const (
 	maxChunkEntries = 1000
 	maxChunkBytes   = 256 << 10
+	maxChunks       = 1000
 )
 
 // Head is what a record says about the set as a whole.
@@ -59,17 +60,46 @@ type Record struct {
 	// Exists says whether anything was ever recorded.
 	Exists bool
 	// Damage lists what could not be read. A damaged record is a superset of nothing: while it is
-	// damaged, nothing may be deleted.
+	// damaged, nothing may be deleted. What could not be read is kept as it is when the record is
+	// saved, so that it stays damaged until a person mends it.
 	Damage []string
 
 	chunks []chunk
+	count  int // chunks that there are, or should be
 }
 
 // chunk is one ConfigMap of a record.
 type chunk struct {
 	index   int
-	object  *unstructured.Unstructured // as read; nil while not written
+	object  *unstructured.Unstructured // as stored; nil while not written
 	members map[object.ID]bool
+	size    int      // estimated bytes of the members
+	head    *string  // its head as it is, where that can't be read
+	unread  []string // lines that can't be read, as they are
+}
+
+func newChunk(index int) chunk { return chunk{index: index, members: map[object.ID]bool{}} }
+
+func (c *chunk) add(id object.ID) {
+	c.members[id] = true
+	c.size += entrySize(id)
+}
+
+func (c *chunk) remove(id object.ID) {
+	delete(c.members, id)
+	c.size -= entrySize(id)
+}
+
+// FormatError says that a record was written by a build that knows another format. It can neither
+// be read nor written here.
+type FormatError struct {
+	Name   string // of the ConfigMap
+	Format string
+}
+
+// Error implements error.
+func (e *FormatError) Error() string {
+	return fmt.Sprintf("ConfigMap/%s has the record format %q; this build knows %q", e.Name, e.Format, formatVersion)
 }
 
 // Load reads the owner's record from its namespace, by one request.
@@ -84,7 +114,9 @@ func Load(ctx context.Context, c *cluster.Cluster, owner plan.Owner, namespace s
 		return nil, fmt.Errorf("reading the record of %s: %w", owner, err)
 	}
 	for _, cm := range found {
-		r.read(cm)
+		if err := r.read(cm); err != nil {
+			return nil, fmt.Errorf("reading the record of %s: %w", owner, err)
+		}
 	}
 	slices.SortFunc(r.chunks, func(a, b chunk) int { return a.index - b.index })
 	r.findGaps()
@@ -101,41 +133,53 @@ func key(owner plan.Owner) string {
 	return hex.EncodeToString(sum[:12])
 }
 
-func (r *Record) read(cm *unstructured.Unstructured) {
-	var index, count int
+// read takes in a ConfigMap that carries the record's label.
+func (r *Record) read(cm *unstructured.Unstructured) error {
+	name := cm.GetNamespace() + "/" + cm.GetName()
+	damaged := func(format string, args ...any) {
+		r.Damage = append(r.Damage, "ConfigMap/"+name+": "+fmt.Sprintf(format, args...))
+	}
+	index, ok := r.chunkIndex(cm.GetName())
+	if !ok {
+		damaged("its name is not that of a part of this record")
+		return nil
+	}
 	data, _, _ := unstructured.NestedStringMap(cm.Object, "data")
-	head, entries, err := parseChunk(data, &index, &count)
+	if data[dataFormat] != formatVersion && data[dataFormat] != "" {
+		return &FormatError{Name: name, Format: data[dataFormat]}
+	}
+	c := newChunk(index)
+	c.object = cm
+	h, err := parseHead(data[dataHead], r.Owner, index)
+	entries, unread := parseEntries(data[dataEntries], err == nil)
 	if err != nil {
-		r.Damage = append(r.Damage, fmt.Sprintf("ConfigMap/%s/%s: %v", cm.GetNamespace(), cm.GetName(), err))
+		damaged("%v", err)
+		text := data[dataHead]
+		c.head = &text
 	}
-	if head.Owner != "" && head.Owner != r.Owner.String() {
-		r.Damage = append(r.Damage, fmt.Sprintf("ConfigMap/%s/%s: it is the record of %s", cm.GetNamespace(), cm.GetName(), head.Owner))
-		return
+	if c.unread = unread; len(unread) > 0 {
+		damaged("%d entries can't be read", len(unread))
 	}
-	r.Exists = true
 	if index == 0 {
-		r.Head = Head{Cluster: head.Cluster, Digest: head.Digest, Revision: head.Revision}
+		r.Head = Head{Cluster: h.Cluster, Digest: h.Digest, Revision: h.Revision}
 	}
-	c := chunk{index: index, object: cm, members: map[object.ID]bool{}}
 	for _, e := range entries {
 		r.Entries[e.ID] = e
-		c.members[e.ID] = true
+		c.add(e.ID)
 	}
 	r.chunks = append(r.chunks, c)
+	r.count = max(r.count, index+1, min(h.Count, maxChunks))
+	r.Exists = true
+	return nil
 }
 
 // findGaps reports chunks that should be there and are not.
 func (r *Record) findGaps() {
-	if len(r.chunks) == 0 {
-		return
-	}
 	have := map[int]bool{}
-	want := 0
 	for _, c := range r.chunks {
 		have[c.index] = true
-		want = max(want, c.index+1, chunkCount(c.object))
 	}
-	for i := range want {
+	for i := range r.count {
 		if !have[i] {
 			r.Damage = append(r.Damage, fmt.Sprintf("ConfigMap/%s/%s is missing", r.Namespace, r.chunkName(i)))
 		}
@@ -163,6 +207,6 @@ func (r *Record) Delete(ctx context.Context, c *cluster.Cluster) error {
 			return fmt.Errorf("deleting the record of %s: %w", r.Owner, err)
 		}
 	}
-	r.chunks, r.Entries, r.Exists = nil, map[object.ID]plan.Entry{}, false
+	r.chunks, r.count, r.Entries, r.Exists = nil, 0, map[object.ID]plan.Entry{}, false
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"slices"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -33,37 +34,36 @@ func (e *ConflictError) Unwrap() error { return e.Err }
 
 // Save stores the entries, and the head, as the new content of the record. Chunks whose content
 // did not change are not written. Each write carries the resource version of the read: if another
-// run wrote meanwhile the error is a [ConflictError]. Chunks are grown first and emptied last, so
-// that a crash in between leaves a superset.
+// run wrote meanwhile the error is a [ConflictError]. The chunk that says how many there are is
+// written last, and no entry moves from one chunk to another, so that a crash in between leaves
+// each entry either as it was or as it will be.
 func (r *Record) Save(ctx context.Context, c *cluster.Cluster, h Head, entries map[object.ID]plan.Entry) error {
-	r.place(entries)
-	r.Head, r.Entries = h, maps.Clone(entries)
+	if err := r.place(entries); err != nil {
+		return fmt.Errorf("writing the record of %s: %w", r.Owner, err)
+	}
 	for i := len(r.chunks) - 1; i >= 0; i-- {
-		if err := r.write(ctx, c, &r.chunks[i]); err != nil {
+		if err := r.write(ctx, c, &r.chunks[i], h, entries); err != nil {
 			return err
 		}
 	}
-	r.Exists = len(r.chunks) > 0
+	r.Head, r.Entries, r.Exists = h, maps.Clone(entries), true
 	return nil
 }
 
 // place assigns new entries to chunks with room, and takes dropped ones out.
-func (r *Record) place(entries map[object.ID]plan.Entry) {
+func (r *Record) place(entries map[object.ID]plan.Entry) error {
 	placed := map[object.ID]bool{}
 	for i := range r.chunks {
 		for id := range r.chunks[i].members {
 			if _, ok := entries[id]; !ok || placed[id] {
-				delete(r.chunks[i].members, id)
+				r.chunks[i].remove(id)
 				continue
 			}
 			placed[id] = true
 		}
 	}
-	if len(r.chunks) == 0 {
-		r.chunks = append(r.chunks, chunk{members: map[object.ID]bool{}})
-	}
 	at := 0
-	for id := range entries {
+	for _, id := range slices.SortedFunc(maps.Keys(entries), object.ID.Compare) {
 		if placed[id] {
 			continue
 		}
@@ -71,36 +71,43 @@ func (r *Record) place(entries map[object.ID]plan.Entry) {
 			at++
 		}
 		if at == len(r.chunks) {
-			r.chunks = append(r.chunks, chunk{index: r.chunks[at-1].index + 1, members: map[object.ID]bool{}})
+			r.grow()
 		}
-		r.chunks[at].members[id] = true
+		r.chunks[at].add(id)
 	}
+	if len(r.chunks) == 0 {
+		r.grow()
+	}
+	if r.count > maxChunks {
+		return fmt.Errorf("%d objects are more than a record can hold", len(entries))
+	}
+	return nil
+}
+
+func (r *Record) grow() {
+	r.chunks = append(r.chunks, newChunk(r.count))
+	r.count++
 }
 
 func (c *chunk) hasRoom(id object.ID) bool {
-	size := entrySize(id)
-	for member := range c.members {
-		size += entrySize(member)
-	}
-	return len(c.members) < maxChunkEntries && size <= maxChunkBytes
+	return len(c.members) < maxChunkEntries && c.size+entrySize(id) <= maxChunkBytes
 }
 
-func (r *Record) write(ctx context.Context, c *cluster.Cluster, ch *chunk) error {
-	cm, err := r.encode(ch)
+func (r *Record) write(ctx context.Context, c *cluster.Cluster, ch *chunk, h Head, all map[object.ID]plan.Entry) error {
+	cm, err := r.encode(ch, h, all)
 	if err != nil {
 		return fmt.Errorf("writing the record of %s: %w", r.Owner, err)
 	}
-	if ch.object == nil {
-		ch.object, err = c.Create(ctx, cm, Manager)
-	} else if sameData(ch.object, cm) {
+	var stored *unstructured.Unstructured
+	switch {
+	case ch.object == nil:
+		stored, err = c.Create(ctx, cm, Manager)
+	case sameData(ch.object, cm):
 		return nil
-	} else {
+	default:
 		cm.SetResourceVersion(ch.object.GetResourceVersion())
 		cm.SetUID(ch.object.GetUID())
-		var stored *unstructured.Unstructured
-		if stored, err = c.Update(ctx, cm, Manager); err == nil {
-			ch.object = stored
-		}
+		stored, err = c.Update(ctx, cm, Manager)
 	}
 	if apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) {
 		return &ConflictError{Owner: r.Owner, Err: err}
@@ -108,23 +115,20 @@ func (r *Record) write(ctx context.Context, c *cluster.Cluster, ch *chunk) error
 	if err != nil {
 		return fmt.Errorf("writing the record of %s: %w", r.Owner, err)
 	}
+	ch.object = stored
 	return nil
 }
 
-func (r *Record) encode(ch *chunk) (*unstructured.Unstructured, error) {
+func (r *Record) encode(ch *chunk, h Head, all map[object.ID]plan.Entry) (*unstructured.Unstructured, error) {
 	entries := make([]plan.Entry, 0, len(ch.members))
 	for id := range ch.members {
-		entries = append(entries, r.Entries[id])
+		entries = append(entries, all[id])
 	}
-	rows, err := formatEntries(entries)
+	rows, err := formatEntries(entries, ch.unread)
 	if err != nil {
 		return nil, err
 	}
-	about := head{Owner: r.Owner.String(), Index: ch.index, Count: r.chunks[len(r.chunks)-1].index + 1}
-	if ch.index == 0 {
-		about.Cluster, about.Digest, about.Revision = r.Head.Cluster, r.Head.Digest, r.Head.Revision
-	}
-	text, err := json.Marshal(about)
+	text, err := r.encodeHead(ch, h)
 	if err != nil {
 		return nil, err
 	}
@@ -137,8 +141,21 @@ func (r *Record) encode(ch *chunk) (*unstructured.Unstructured, error) {
 			"labels":      map[string]any{labelRecord: key(r.Owner), labelManagedBy: "kustomizer"},
 			"annotations": map[string]any{annotationOwner: r.Owner.String()},
 		},
-		"data": map[string]any{dataFormat: formatVersion, dataHead: string(text), dataEntries: rows},
+		"data": map[string]any{dataFormat: formatVersion, dataHead: text, dataEntries: rows},
 	}}, nil
+}
+
+// encodeHead returns the chunk's head, or the one that can't be read as it is.
+func (r *Record) encodeHead(ch *chunk, h Head) (string, error) {
+	if ch.head != nil {
+		return *ch.head, nil
+	}
+	about := head{Owner: r.Owner.String(), Index: ch.index, Count: r.count}
+	if ch.index == 0 {
+		about.Cluster, about.Digest, about.Revision = h.Cluster, h.Digest, h.Revision
+	}
+	text, err := json.Marshal(about)
+	return string(text), err
 }
 
 func sameData(a, b *unstructured.Unstructured) bool {
