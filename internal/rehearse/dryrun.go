@@ -45,8 +45,10 @@ func (r *run) dryRun(ctx context.Context, wants []*plan.Want) error {
 
 // unreachable says whether it is already known that the object can't be asked about.
 func (r *run) unreachable(id object.ID) bool {
-	live := r.live(id)
-	return live.Presence == plan.Unknown && live.Cause.Code != ""
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	live := r.facts.Live[id]
+	return r.facts.Rehearsals[id].Failed != nil || live.Presence == plan.Unknown && live.Cause.Code != ""
 }
 
 // deferred says whether an object must wait for its namespace, and remembers that it does.
@@ -93,19 +95,18 @@ func (r *run) answer(ctx context.Context, want *plan.Want, applied cluster.Appli
 	out := plan.Rehearsal{Result: applied.Object, Created: applied.Created}
 	if err != nil {
 		why := cluster.CauseOf(err)
+		why.Detail = object.Mask(want.Object, why.Detail)
 		out = plan.Rehearsal{Failed: &why}
 	}
 	r.mu.Lock()
 	r.facts.Rehearsals[want.ID] = out
 	r.mu.Unlock()
+	seen := r.live(want.ID).Presence
 	switch {
 	case out.Created:
 		r.setLive(want.ID, plan.Live{Presence: plan.Absent})
-	case r.live(want.ID).Presence == plan.Unknown && (err == nil || out.Failed.Code == cause.ImmutableField):
+	case err == nil && seen != plan.Present, seen == plan.Unknown && out.Failed.Code == cause.ImmutableField:
 		return r.read(ctx, want.ID, want.Object.GroupVersionKind().Version)
-	case r.live(want.ID).Presence == plan.Unknown:
-		// The refusal is the fact; whether the object exists makes no difference to it.
-		r.setLive(want.ID, plan.Live{Presence: plan.Absent})
 	}
 	return nil
 }
@@ -121,7 +122,7 @@ func (r *run) yield(ctx context.Context, want *plan.Want) error {
 	if live.Presence != plan.Present {
 		return nil
 	}
-	want.Object = plan.YieldReplicas(want.Object, live.Object, r.req.Owner.Manager)
+	want.Object = plan.YieldReplicas(want.Object, live.Object, r.req.Owner.Manager, r.req.Policy.Overrides)
 	hash, err := plan.HashOf(want.Object)
 	want.Hash = hash
 	return err
@@ -158,7 +159,8 @@ func foreignOwner(u *unstructured.Unstructured, self plan.Owner) (plan.Owner, bo
 // finish makes the facts final: what was neither read nor asked about stays unknown, and says so.
 func (r *run) finish() {
 	for _, want := range r.facts.Wants {
-		if _, known := r.facts.Live[want.ID]; !known && !r.facts.Rehearsals[want.ID].Deferred {
+		asked := r.facts.Rehearsals[want.ID]
+		if _, known := r.facts.Live[want.ID]; !known && !asked.Deferred && asked.Failed == nil {
 			r.facts.Live[want.ID] = plan.Live{Cause: cause.Cause{Code: cause.Unknown, Detail: "it was not looked at"}}
 		}
 	}

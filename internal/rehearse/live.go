@@ -3,8 +3,8 @@
 package rehearse
 
 import (
+	"cmp"
 	"context"
-	"slices"
 	"sync"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -43,11 +43,17 @@ func (r *run) live(id object.ID) plan.Live {
 }
 
 // readLive reads everything on record: one list a kind, then a read for each object that the list
-// did not show, since it may be gone or may have lost its label.
+// did not show, since it may be gone or may have lost its label. An object is read at the version
+// at which it would be sent: in another one its fields would not be those that were applied.
 func (r *run) readLive(ctx context.Context) error {
-	byKind := map[schema.GroupKind][]object.ID{}
-	for id := range r.req.Record {
-		byKind[id.GroupKind()] = append(byKind[id.GroupKind()], id)
+	versions := map[object.ID]string{}
+	for _, want := range r.facts.Wants {
+		versions[want.ID] = want.Object.GroupVersionKind().Version
+	}
+	byKind := map[schema.GroupVersionKind][]object.ID{}
+	for id, entry := range r.req.Record {
+		kind := id.GroupKind().WithVersion(cmp.Or(versions[id], entry.Version))
+		byKind[kind] = append(byKind[kind], id)
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(inFlight)
@@ -57,32 +63,39 @@ func (r *run) readLive(ctx context.Context) error {
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	return r.readMissing(ctx)
+	return r.readMissing(ctx, byKind)
 }
 
-func (r *run) readKind(ctx context.Context, kind schema.GroupKind, ids []object.ID) error {
-	res, err := r.cluster.Resolve(ctx, kind, r.req.Record[ids[0]].Version)
-	if err == nil && !res.Listable {
-		return nil // each is read on its own
+func (r *run) readKind(ctx context.Context, kind schema.GroupVersionKind, ids []object.ID) error {
+	found, listed, err := r.list(ctx, kind, ids)
+	if apierrors.IsNotFound(err) {
+		// No list is ever not found: the kind is no longer served, or only now at this path.
+		r.cluster.Forget()
+		found, listed, err = r.list(ctx, kind, ids)
 	}
-	if err == nil {
-		var found []*unstructured.Unstructured
-		found, _, err = r.cluster.List(ctx, res, cluster.Selection{
-			Namespace: commonNamespace(ids), LabelSelector: r.req.Owner.Selector(),
-		})
-		if err == nil {
-			r.keep(found, ids)
-			return nil
-		}
-		if apierrors.IsForbidden(err) {
-			return nil // each is read on its own: the account may be allowed to get
-		}
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case apierrors.IsForbidden(err):
+		return nil // each is read on its own: the account may be allowed to get
+	case err != nil:
+		r.setKind(ids, err)
+	case listed:
+		r.keep(found, ids)
 	}
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	r.setKind(ids, err)
 	return nil
+}
+
+// list lists the owner's objects of a kind. Kinds that can't be listed are not.
+func (r *run) list(ctx context.Context, kind schema.GroupVersionKind, ids []object.ID) ([]*unstructured.Unstructured, bool, error) {
+	res, err := r.cluster.Resolve(ctx, kind.GroupKind(), kind.Version)
+	if err != nil || !res.Listable {
+		return nil, false, err
+	}
+	found, _, err := r.cluster.List(ctx, res, cluster.Selection{
+		Namespace: commonNamespace(ids), LabelSelector: r.req.Owner.Selector(),
+	})
+	return found, true, err
 }
 
 // setKind records what is known of objects whose kind can't be listed. A kind that a healthy
@@ -109,19 +122,25 @@ func commonNamespace(ids []object.ID) string {
 }
 
 func (r *run) keep(found []*unstructured.Unstructured, ids []object.ID) {
+	ours := make(map[object.ID]bool, len(ids))
+	for _, id := range ids {
+		ours[id] = true
+	}
 	for _, u := range found {
-		if id := object.Of(u); slices.Contains(ids, id) {
+		if id := object.Of(u); ours[id] {
 			r.setLive(id, plan.Live{Presence: plan.Present, Object: u})
 		}
 	}
 }
 
-func (r *run) readMissing(ctx context.Context) error {
+func (r *run) readMissing(ctx context.Context, byKind map[schema.GroupVersionKind][]object.ID) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(inFlight)
-	for id, entry := range r.req.Record {
-		if r.live(id) == (plan.Live{}) {
-			group.Go(func() error { return r.read(ctx, id, entry.Version) })
+	for kind, ids := range byKind {
+		for _, id := range ids {
+			if r.live(id) == (plan.Live{}) {
+				group.Go(func() error { return r.read(ctx, id, kind.Version) })
+			}
 		}
 	}
 	return group.Wait()
@@ -135,7 +154,7 @@ func (r *run) read(ctx context.Context, id object.ID, version string) error {
 	case apierrors.IsNotFound(err):
 		r.setLive(id, plan.Live{Presence: plan.Absent})
 	case ctx.Err() != nil:
-		return ctx.Err()
+		return context.Cause(ctx)
 	default:
 		r.setKind([]object.ID{id}, err)
 	}

@@ -6,13 +6,10 @@ package rehearse
 
 import (
 	"context"
-	"fmt"
-	"maps"
 	"slices"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
-	"github.com/kustomizer/kustomizer/internal/cause"
 	"github.com/kustomizer/kustomizer/internal/cluster"
 	"github.com/kustomizer/kustomizer/internal/object"
 	"github.com/kustomizer/kustomizer/internal/plan"
@@ -71,9 +68,11 @@ func Later(ctx context.Context, c *cluster.Cluster, facts *plan.Facts, ids []obj
 			delete(facts.Live, facts.Wants[i].ID)
 		}
 	}
+	kinds := c.ResolveAll(ctx, kindsOf(wants))
 	for _, want := range wants {
-		if why, ok := r.resolve(ctx, want); !ok {
-			r.setLive(want.ID, plan.Live{Cause: why})
+		if err := kinds[want.Object.GroupVersionKind()].Err; err != nil {
+			why := cluster.CauseOf(err)
+			facts.Rehearsals[want.ID] = plan.Rehearsal{Failed: &why}
 		}
 	}
 	if err := r.dryRun(ctx, wants); err != nil {
@@ -88,7 +87,7 @@ func Later(ctx context.Context, c *cluster.Cluster, facts *plan.Facts, ids []obj
 
 func newRun(c *cluster.Cluster, req Request) *run {
 	return &run{
-		cluster: c, req: req,
+		cluster: c, req: req, scaled: plan.Autoscaled(req.Objects),
 		facts: &plan.Facts{
 			Owner: req.Owner, Record: req.Record, Origin: req.Origin, Empty: req.Empty,
 			Live:       map[object.ID]plan.Live{},
@@ -96,84 +95,4 @@ func newRun(c *cluster.Cluster, req Request) *run {
 			Claims:     map[object.ID]plan.Owner{},
 		},
 	}
-}
-
-// prepare turns rendered objects into what would be sent: with owner labels, with a namespace
-// exactly where the kind has one.
-func (r *run) prepare(ctx context.Context) error {
-	r.scaled = plan.Autoscaled(r.req.Objects)
-	seen := map[object.ID]bool{}
-	for _, rendered := range r.req.Objects {
-		want := plan.Want{Object: labelled(rendered, r.req.Owner)}
-		want.ID = object.Of(want.Object)
-		why, ok := r.resolve(ctx, &want)
-		if seen[want.ID] {
-			return fmt.Errorf("the set holds %s twice", want.ID)
-		}
-		seen[want.ID] = true
-		hash, err := plan.HashOf(want.Object)
-		if err != nil {
-			return err
-		}
-		want.Hash = hash
-		r.facts.Wants = append(r.facts.Wants, want)
-		if !ok {
-			r.withoutKind(want.ID, why)
-		}
-	}
-	return ctx.Err()
-}
-
-// withoutKind records that an object's kind can't be reached: it comes with the set, or the set
-// can't be applied.
-func (r *run) withoutKind(id object.ID, why cause.Cause) {
-	if why.Code == cause.KindMissing && definesKind(r.req.Objects, id) {
-		r.facts.Rehearsals[id] = plan.Rehearsal{Deferred: true}
-		return
-	}
-	r.facts.Live[id] = plan.Live{Cause: why}
-}
-
-func labelled(u *unstructured.Unstructured, owner plan.Owner) *unstructured.Unstructured {
-	out := u.DeepCopy()
-	labels := out.GetLabels()
-	if labels == nil {
-		labels = map[string]string{}
-	}
-	maps.Copy(labels, owner.Labels())
-	out.SetLabels(labels)
-	return out
-}
-
-// resolve finds out how the object's kind is reached and corrects the object's namespace to it.
-// Where the kind can't be reached it says why.
-func (r *run) resolve(ctx context.Context, want *plan.Want) (cause.Cause, bool) {
-	gvk := want.Object.GroupVersionKind()
-	res, err := r.cluster.Resolve(ctx, gvk.GroupKind(), gvk.Version)
-	if err != nil {
-		return cluster.CauseOf(err), false
-	}
-	if res.Namespaced && want.Object.GetNamespace() == "" {
-		return cause.Cause{
-			Code:   cause.InvalidObject,
-			Detail: "the kind lives in namespaces and the object names none: set metadata.namespace, or a target namespace",
-		}, false
-	}
-	if !res.Namespaced && want.Object.GetNamespace() != "" {
-		want.Object.SetNamespace("")
-		want.ID.Namespace = ""
-	}
-	return cause.Cause{}, true
-}
-
-// definesKind says whether a CustomResourceDefinition of the set defines an object's kind.
-func definesKind(objs []*unstructured.Unstructured, id object.ID) bool {
-	return slices.ContainsFunc(objs, func(u *unstructured.Unstructured) bool {
-		if u.GetKind() != "CustomResourceDefinition" {
-			return false
-		}
-		group, _, _ := unstructured.NestedString(u.Object, "spec", "group")
-		kind, _, _ := unstructured.NestedString(u.Object, "spec", "names", "kind")
-		return group == id.Group && kind == id.Kind
-	})
 }
