@@ -8,6 +8,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -29,7 +30,8 @@ type Change struct {
 	Action  plan.Action // Create, Configure, Replace or Delete
 	Correct bool        // what is wanted did not change: somebody else's change was put back
 	Entry   plan.Entry  // what to remember of the object; empty for a deletion
-	Object  *unstructured.Unstructured
+	// Object is the object as the API server answered, or as it was judged before its deletion.
+	Object *unstructured.Unstructured
 }
 
 // Verb says in a word what was done, as it is shown to users.
@@ -85,9 +87,20 @@ func (w *Writer) do(ctx context.Context, s plan.Step) (Change, *Failure) {
 		err = fmt.Errorf("%s is not something to do", s.Action)
 	}
 	if err != nil {
-		return Change{}, &Failure{ID: s.ID, Cause: cluster.CauseOf(err), Err: err}
+		return Change{}, failure(s, err)
+	}
+	if s.Action == plan.Create && !applied.Created {
+		s.Action = plan.Configure // somebody was faster
 	}
 	return Change{ID: s.ID, Action: s.Action, Correct: s.Corrects, Entry: w.entry(s, applied.Object), Object: applied.Object}, nil
+}
+
+func failure(s plan.Step, err error) *Failure {
+	why := cluster.CauseOf(err)
+	if s.Want != nil {
+		why.Detail = object.Mask(s.Want.Object, why.Detail)
+	}
+	return &Failure{ID: s.ID, Cause: why, Err: err}
 }
 
 func (w *Writer) entry(s plan.Step, live *unstructured.Unstructured) plan.Entry {
@@ -119,7 +132,7 @@ func (w *Writer) takeOver(ctx context.Context, s plan.Step) error {
 		return nil
 	}
 	patch, err := json.Marshal([]map[string]any{
-		{"op": "test", "path": "/metadata/resourceVersion", "value": s.Live.GetResourceVersion()},
+		{"op": "replace", "path": "/metadata/resourceVersion", "value": s.Live.GetResourceVersion()},
 		{"op": "replace", "path": "/metadata/managedFields", "value": fields},
 	})
 	if err != nil {
@@ -134,7 +147,7 @@ func (w *Writer) takeOver(ctx context.Context, s plan.Step) error {
 // one would be accepted is proven first, under a name that nobody uses.
 func (w *Writer) replace(ctx context.Context, s plan.Step) (cluster.Applied, error) {
 	probe := s.Want.Object.DeepCopy()
-	probe.SetName(s.ID.Name[:min(len(s.ID.Name), 50)] + "-replacement")
+	probe.SetName(strings.TrimRight(s.ID.Name[:min(len(s.ID.Name), 50)], "-.") + "-replacement")
 	if _, err := w.Cluster.Apply(ctx, probe, cluster.ApplyOptions{Manager: w.Owner.Manager, DryRun: true}); err != nil {
 		return cluster.Applied{}, fmt.Errorf("the replacement would be refused: %w", err)
 	}

@@ -65,10 +65,10 @@ func (w *Writer) deleteBatch(ctx context.Context, steps []plan.Step, out *Result
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil && !apierrors.IsNotFound(err) {
-				out.Failures = append(out.Failures, &Failure{ID: s.ID, Cause: cluster.CauseOf(err), Err: err})
+				out.Failures = append(out.Failures, failure(s, err))
 				return nil
 			}
-			out.Changes = append(out.Changes, Change{ID: s.ID, Action: plan.Delete})
+			out.Changes = append(out.Changes, Change{ID: s.ID, Action: plan.Delete, Object: s.Live})
 			return nil
 		})
 	}

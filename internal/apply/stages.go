@@ -60,6 +60,9 @@ func Stages(ctx context.Context, w *Writer, p *plan.Plan, decide Decider, establ
 		if len(out.Failures) > 0 {
 			return out, nil
 		}
+		if ctx.Err() != nil {
+			return out, fmt.Errorf("applying: %w", context.Cause(ctx)) // some of it was not even tried
+		}
 		if changed := out.Changes[before:]; stage == object.StageDefinitions && len(changed) > 0 {
 			if err := established(ctx, changed); err != nil {
 				return out, err
