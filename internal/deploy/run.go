@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package deploy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/kustomizer/kustomizer/internal/apply"
+	"github.com/kustomizer/kustomizer/internal/cluster"
+	"github.com/kustomizer/kustomizer/internal/object"
+	"github.com/kustomizer/kustomizer/internal/observe"
+	"github.com/kustomizer/kustomizer/internal/plan"
+	"github.com/kustomizer/kustomizer/internal/record"
+	"github.com/kustomizer/kustomizer/internal/rehearse"
+)
+
+const (
+	// definitionsTimeout bounds the wait for definitions to be served.
+	definitionsTimeout = 60 * time.Second
+	// replaceTimeout bounds the wait for a replaced object to be gone.
+	replaceTimeout = 60 * time.Second
+	// discoveryPace is how often discovery is asked for a kind that was just defined.
+	discoveryPace = 100 * time.Millisecond
+	// settleTimeout bounds the last write of a record, which is made even if the run was cancelled.
+	settleTimeout = 10 * time.Second
+)
+
+// Request says what a set of objects should be like, whose it is, and what may be done for it.
+type Request struct {
+	Owner plan.Owner
+	// RecordNamespace is where the owner's record lies; it must exist. For the records of other
+	// owners see Engine.AgentNamespace.
+	RecordNamespace string
+	Objects         []*unstructured.Unstructured
+	Empty           string // why there are no objects, where there are none
+	Digest          string // of the artifact
+	Revision        string
+	Generation      int64 // of the resource that asked
+	Policy          plan.Policy
+	// Wait: the set is done only when all of it is healthy, and is pruned after that.
+	Wait bool
+	// Imported is the record to start from where there is none: what another engine says it
+	// applied. Its entries have no proof but the owner labels on the objects.
+	Imported []plan.Entry
+	// Recorded is told what is on record each time that changes and before anything is written on
+	// the strength of it.
+	Recorded func(ctx context.Context, entries map[object.ID]plan.Entry) error
+}
+
+// State says how far a run came.
+type State string
+
+// The states of an outcome.
+const (
+	Done    State = "Done"    // all is as wanted
+	Waiting State = "Waiting" // applied; not healthy yet, or deleted objects are not gone yet: see Outcome.Wait
+	Failed  State = "Failed"  // see Outcome.Err
+	Sick    State = "Sick"    // applied, but something will not become healthy by itself
+	Held    State = "Held"    // applied; the brake holds the deletions
+)
+
+// Outcome is what a run decided, did and left.
+type Outcome struct {
+	State   State
+	Plan    *plan.Plan
+	Changes []apply.Change
+	Err     error
+	// Wait is what remains to be waited for when State is Waiting.
+	Wait   observe.Want
+	Health observe.Report
+	// Entries is the record as the run left it.
+	Entries map[object.ID]plan.Entry
+	// Notes say, one a line, what a person should know though nothing failed.
+	Notes []string
+}
+
+// Engine runs requests against one cluster.
+type Engine struct {
+	Cluster *cluster.Cluster
+	// AgentNamespace is where the records of Kustomizations lie.
+	AgentNamespace string
+
+	mu sync.Mutex
+	id string // of the cluster, once known
+}
+
+// Plan decides what a request would do. It writes nothing.
+func (e *Engine) Plan(ctx context.Context, req Request) (*plan.Plan, error) {
+	r, err := e.decide(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	return r.plan, nil
+}
+
+// Run makes a request true as far as can be done without waiting for health: it decides, records,
+// applies, and prunes what may be pruned. It may be called again at any time, and after a crash at
+// any point: it continues where the cluster stands.
+func (e *Engine) Run(ctx context.Context, req Request) Outcome {
+	r, err := e.decide(ctx, req)
+	if err != nil {
+		return Outcome{State: Failed, Err: err}
+	}
+	if refused := r.plan.Refused(); len(refused) > 0 {
+		return r.outcome(Failed, &RefusedError{Steps: refused})
+	}
+	if err := r.recordUnion(ctx); err != nil {
+		return r.outcome(Failed, err)
+	}
+	applied := r.apply(ctx)
+	if applied != nil {
+		return r.outcome(Failed, errors.Join(applied, r.settle(ctx)))
+	}
+	if out, done := r.health(ctx); done {
+		return out
+	}
+	return r.prune(ctx)
+}
+
+// run is one request under way.
+type run struct {
+	engine   *Engine
+	req      Request
+	rehearse rehearse.Request
+	record   *record.Record
+	head     record.Head
+	facts    *plan.Facts
+	plan     *plan.Plan
+	writer   *apply.Writer
+
+	entries map[object.ID]plan.Entry // the record as it will be
+	changes []apply.Change
+	report  observe.Report
+	notes   []string
+}
+
+// decide reads the record and the cluster and makes a plan.
+func (e *Engine) decide(ctx context.Context, req Request) (*run, error) {
+	r := &run{engine: e, req: req}
+	if err := r.load(ctx); err != nil {
+		return nil, err
+	}
+	r.rehearse = rehearse.Request{
+		Owner: req.Owner, Objects: req.Objects, Record: maps.Clone(r.entries), Policy: r.req.Policy,
+		Origin: fmt.Sprintf("%s@%d", req.Digest, req.Generation), Empty: req.Empty,
+		Claims: func(ctx context.Context, labelled map[object.ID]plan.Owner) (map[object.ID]plan.Owner, error) {
+			return record.Claims(ctx, e.Cluster, e.AgentNamespace, labelled)
+		},
+	}
+	facts, err := rehearse.Rehearse(ctx, e.Cluster, r.rehearse)
+	if err != nil {
+		return nil, err
+	}
+	r.facts = facts
+	r.plan = plan.Decide(facts, r.req.Policy)
+	r.writer = &apply.Writer{Cluster: e.Cluster, Owner: req.Owner, Overrides: req.Policy.Overrides, Gone: replaceTimeout}
+	return r, nil
+}
+
+// load reads the record. Whatever makes it doubtful that the record is this cluster's and whole
+// turns pruning off for this run.
+func (r *run) load(ctx context.Context) error {
+	id, err := r.engine.clusterID(ctx)
+	if err != nil {
+		return err
+	}
+	if r.record, err = record.Load(ctx, r.engine.Cluster, r.req.Owner, r.req.RecordNamespace); err != nil {
+		return err
+	}
+	r.entries = map[object.ID]plan.Entry{}
+	for id, entry := range r.record.Entries {
+		r.entries[id] = entry
+	}
+	if !r.record.Exists {
+		for _, entry := range r.req.Imported {
+			r.entries[entry.ID] = entry
+		}
+	}
+	r.head = record.Head{Cluster: id, Digest: r.req.Digest, Revision: r.req.Revision}
+	if damage := r.record.Degraded(); damage != "" {
+		r.noPrune("the record is damaged (" + damage + ")")
+	}
+	if before := r.record.Head.Cluster; before != "" && before != id {
+		r.noPrune("the record was made in another cluster")
+	}
+	return nil
+}
+
+func (r *run) noPrune(why string) {
+	r.req.Policy.Prune = false
+	r.notes = append(r.notes, "nothing is deleted: "+why)
+}
+
+// clusterID asks for the cluster's identity once.
+func (e *Engine) clusterID(ctx context.Context) (string, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.id == "" {
+		id, err := e.Cluster.ID(ctx)
+		if err != nil {
+			return "", err
+		}
+		e.id = id
+	}
+	return e.id, nil
+}
+
+func (r *run) outcome(state State, err error) Outcome {
+	return Outcome{
+		State: state, Plan: r.plan, Changes: r.changes, Err: err,
+		Health: r.report, Entries: r.entries, Notes: r.notes,
+	}
+}
