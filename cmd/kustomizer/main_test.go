@@ -51,7 +51,7 @@ func runScripts(t *testing.T, pattern string, more func(*testscript.Env) error) 
 		Files:              files,
 		RequireUniqueNames: true,
 		UpdateScripts:      *update,
-		Cmds:               map[string]func(*testscript.TestScript, bool, []string){"exitcode": exitCodeIs},
+		Cmds:               map[string]func(*testscript.TestScript, bool, []string){"exitcode": exitCodeIs, "settle": settle},
 		Setup: func(env *testscript.Env) error {
 			setup(env)
 			return more(env)

@@ -6,7 +6,9 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"time"
 
+	fluxmeta "github.com/fluxcd/pkg/apis/meta"
 	"github.com/spf13/cobra"
 
 	"github.com/kustomizer/kustomizer/internal/cluster"
@@ -43,7 +45,7 @@ func newSuspendKindCmd(a *app, k kind, use string) *cobra.Command {
 		}
 		return each(chosen, func(r resource) error {
 			a.ui.Action("suspending %s %s in %s namespace", k.noun, r.id.Name, r.id.Namespace)
-			if _, err := setSuspend(ctx, c, r, true); err != nil {
+			if _, err := patch(ctx, c, r, map[string]any{"spec": map[string]any{"suspend": true}}); err != nil {
 				return err
 			}
 			a.ui.Success("%s suspended", k.noun)
@@ -79,17 +81,17 @@ func newResumeKindCmd(a *app, k kind, use string) *cobra.Command {
 
 func (a *app) resume(ctx context.Context, c *cluster.Cluster, k kind, r resource, wait bool) error {
 	a.ui.Action("resuming %s %s in %s namespace", k.noun, r.id.Name, r.id.Namespace)
-	r, err := setSuspend(ctx, c, r, false)
+	request := time.Now().Format(time.RFC3339Nano)
+	r, err := patch(ctx, c, r, map[string]any{
+		"metadata": map[string]any{"annotations": map[string]any{fluxmeta.ReconcileRequestAnnotation: request}},
+		"spec":     map[string]any{"suspend": false},
+	})
 	if err != nil {
 		return err
 	}
 	a.ui.Success("%s resumed", k.noun)
 	if !wait {
 		return nil
-	}
-	r, request, err := requestReconcile(ctx, c, r)
-	if err != nil {
-		return err
 	}
 	a.ui.Wait("waiting for %s reconciliation", k.title)
 	if r, err = a.awaitReady(ctx, c, k, r, request); err != nil {
@@ -98,10 +100,6 @@ func (a *app) resume(ctx context.Context, c *cluster.Cluster, k kind, r resource
 	a.ui.Success("%s %s reconciliation completed", k.title, r.id.Name)
 	a.ui.Success("%s revision %s", k.verb, r.revision)
 	return nil
-}
-
-func setSuspend(ctx context.Context, c *cluster.Cluster, r resource, suspend bool) (resource, error) {
-	return patch(ctx, c, r, map[string]any{"spec": map[string]any{"suspend": suspend}})
 }
 
 // choose reads the resources that were named, or all of the namespace. All must exist before
