@@ -37,6 +37,11 @@ func newRoot(a *app) *cobra.Command {
 // commands lists the commands by area.
 func (a *app) commands() []*cobra.Command {
 	return []*cobra.Command{
+		newPushCmd(a),
+		newPullCmd(a),
+		newTagCmd(a),
+		newLoginCmd(a),
+		newLogoutCmd(a),
 		newInstallCmd(a),
 		newUninstallCmd(a),
 		newCreateCmd(a),

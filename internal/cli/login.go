@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"context"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/kustomizer/kustomizer/internal/artifact"
+	"github.com/kustomizer/kustomizer/internal/registry"
+)
+
+func newLoginCmd(a *app) *cobra.Command {
+	var remote registryFlags
+	var secret password
+	var username string
+	cmd := &cobra.Command{
+		Use:   "login HOST",
+		Short: "Check credentials for a registry and keep them",
+		Long: "Check credentials with a registry, and keep them where docker login does: with the credential helper that\n" +
+			"Docker's configuration names, or else in its file.",
+		Example: "  echo $GITHUB_TOKEN | kustomizer login ghcr.io -u me --password-stdin\n\n" +
+			"  # Docker Hub\n" +
+			"  echo $TOKEN | kustomizer login docker.io -u me --password-stdin",
+		Args: positional("HOST"),
+	}
+	secret.AddFlags(cmd.Flags())
+	remote.addInsecure(cmd.Flags())
+	cmd.Flags().StringVarP(&username, "username", "u", "", "user name (required)")
+	cmd.RunE = a.run(ownTimeout, func(ctx context.Context, args []string) error {
+		host, err := loginHost(args[0])
+		if err != nil {
+			return err
+		}
+		if err := requireFlags(cmd, "username"); err != nil {
+			return err
+		}
+		value, err := secret.read(a, cmd)
+		if err != nil {
+			return err
+		}
+		client, err := registry.New(registry.Options{Insecure: remote.insecure, UserAgent: a.userAgent()})
+		if err != nil {
+			return err
+		}
+		defer client.Close()
+		return a.login(ctx, client, host, registry.Credential{Username: username, Password: value})
+	})
+	return cmd
+}
+
+func (a *app) login(ctx context.Context, client *registry.Client, host string, credential registry.Credential) error {
+	if err := client.Authenticate(ctx, host, credential); err != nil {
+		return err
+	}
+	stored, err := a.docker().Store(ctx, host, credential)
+	if err != nil {
+		return err
+	}
+	if stored.Helper != "" {
+		a.ui.Success("logged in to %s; the password is kept by docker-credential-%s", host, stored.Helper)
+		return nil
+	}
+	a.ui.Success("logged in to %s", host)
+	a.ui.Warn("the password is kept unencrypted in %s: a credential helper would keep it better", stored.File)
+	return nil
+}
+
+func newLogoutCmd(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "logout HOST",
+		Short:   "Forget the credentials for a registry",
+		Example: "  kustomizer logout ghcr.io",
+		Args:    positional("HOST"),
+	}
+	cmd.RunE = a.run(ownTimeout, func(ctx context.Context, args []string) error {
+		host, err := loginHost(args[0])
+		if err != nil {
+			return err
+		}
+		if _, err := a.docker().Erase(ctx, host); err != nil {
+			return err
+		}
+		a.ui.Success("logged out of %s", host)
+		return nil
+	})
+	return cmd
+}
+
+// loginHost reads the host that credentials are for.
+func loginHost(given string) (string, error) {
+	host := strings.TrimPrefix(strings.TrimPrefix(given, artifact.Scheme), "https://")
+	name, below, _ := strings.Cut(host, "/")
+	if strings.Trim(below, "/") != "" {
+		return "", badUsage("credentials are for a whole registry: give "+name, "%q names more than a registry", given)
+	}
+	parsed, err := artifact.ParseHost(name)
+	if err != nil {
+		return "", badUsage("for example ghcr.io", "%q names no registry: %s", given, err)
+	}
+	return parsed, nil
+}

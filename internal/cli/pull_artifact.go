@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"github.com/kustomizer/kustomizer/internal/deploy"
+)
+
+func newPullCmd(a *app) *cobra.Command {
+	return verb("pull", "Get artifacts", newPullArtifactCmd(a))
+}
+
+func newPullArtifactCmd(a *app) *cobra.Command {
+	var remote registryFlags
+	var dir string
+	cmd := &cobra.Command{
+		Use:   "artifact URL",
+		Short: "Print the manifests of an artifact, or write its files",
+		Long: "Print the manifests of an artifact as YAML, or write its files to a directory. Size, digest, checksum and\n" +
+			"every entry of the archive are checked before anything is printed or written.",
+		Example: "  kustomizer pull artifact oci://ghcr.io/me/app:1.0.0\n\n" +
+			"  # Into a new directory\n" +
+			"  kustomizer pull artifact oci://ghcr.io/me/app:1.0.0 -o ./app\n\n" +
+			"  # By digest\n" +
+			"  kustomizer pull artifact oci://ghcr.io/me/app@sha256:<digest>",
+		Args: positional("URL"),
+	}
+	remote.AddFlags(cmd.Flags())
+	cmd.Flags().StringVarP(&dir, "output", "o", "", "directory to write the files to; it must be empty or not exist")
+	cmd.RunE = a.run(ownTimeout, func(ctx context.Context, args []string) error {
+		ref, err := artifactURL(args[0])
+		if err != nil {
+			return err
+		}
+		client, err := remote.client(a, ref.Repository().Host())
+		if err != nil {
+			return err
+		}
+		defer client.Close()
+		got, err := deploy.PullArtifact(ctx, client, ref, dir)
+		if err != nil {
+			return err
+		}
+		a.ui.Note("pulled digest %s", got.Pinned)
+		switch {
+		case dir != "":
+			a.ui.Note("wrote the files to %s", dir)
+		case len(got.YAML) == 0:
+			a.ui.Note("there is no YAML in it")
+		default:
+			a.ui.Data(got.YAML)
+		}
+		return nil
+	})
+	return cmd
+}

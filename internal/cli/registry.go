@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/kustomizer/kustomizer/internal/artifact"
+	"github.com/kustomizer/kustomizer/internal/registry"
+	"github.com/kustomizer/kustomizer/internal/report"
+)
+
+// registryFlags is the group of flags that say how a registry is reached.
+type registryFlags struct {
+	creds    string
+	insecure bool
+}
+
+// AddFlags adds the group to a command.
+func (f *registryFlags) AddFlags(fs *pflag.FlagSet) {
+	fs.StringVar(&f.creds, "creds", "", "credentials for the registry, as USER:PASSWORD; visible to others on this machine, so prefer kustomizer login")
+	f.addInsecure(fs)
+}
+
+func (f *registryFlags) addInsecure(fs *pflag.FlagSet) {
+	fs.BoolVar(&f.insecure, "insecure-registry", false, "allow plain HTTP to registries that are not on this machine")
+}
+
+// client makes a client for the registry of a repository, with the credentials of the flag or those
+// that docker login and kustomizer login keep.
+func (f *registryFlags) client(a *app, host string) (*registry.Client, error) {
+	var credentials registry.Credentials = a.docker()
+	if f.creds != "" {
+		a.ui.Warn("credentials on the command line are visible to others: prefer %s login", a.program.name())
+		user, password, found := strings.Cut(f.creds, ":")
+		if !found || user == "" || password == "" {
+			return nil, badUsage("", "--creds wants USER:PASSWORD")
+		}
+		credentials = registry.Static{
+			Host: host, Source: "--creds", Credential: registry.Credential{Username: user, Password: password},
+		}
+	}
+	return registry.New(registry.Options{Credentials: credentials, Insecure: f.insecure, UserAgent: a.userAgent()})
+}
+
+func (a *app) docker() registry.Docker { return registry.Docker{Getenv: a.getenv} }
+
+func (a *app) userAgent() string { return "kustomizer/" + a.program.Version }
+
+// tagURL reads an argument that must be the reference of a tag.
+func tagURL(given string) (artifact.Tag, error) {
+	ref, err := artifact.ParseURL(given)
+	if err != nil {
+		return artifact.Tag{}, err
+	}
+	tag, ok := ref.Tag()
+	if !ok {
+		return artifact.Tag{}, badUsage("name one: "+ref.Repository().URL()+":1.0.0", "%q has no tag", given)
+	}
+	return tag, nil
+}
+
+// artifactURL reads an argument that must be the reference of a tag or of a digest.
+func artifactURL(given string) (artifact.Reference, error) {
+	ref, err := artifact.ParseURL(given)
+	if err != nil {
+		return artifact.Reference{}, err
+	}
+	if ref.IsRepository() {
+		return artifact.Reference{}, badUsage("name one: "+ref.URL()+":1.0.0", "%q has neither tag nor digest", given)
+	}
+	return ref, nil
+}
+
+// checkTags says which of several tags can't be one.
+func checkTags(names []string) error {
+	for _, name := range names {
+		if err := artifact.CheckTagName(name); err != nil {
+			return &report.UsageError{Message: err.Error()}
+		}
+	}
+	return nil
+}
+
+// taggedResult is what is printed of a tag with -o.
+type taggedResult struct {
+	URL      string `json:"url"`
+	Tag      string `json:"tag"`
+	Digest   string `json:"digest"`
+	Previous string `json:"previous,omitempty"`
+	Moved    bool   `json:"moved"`
+}
+
+func taggedResults(tagged []registry.Tagged) []taggedResult {
+	out := []taggedResult{}
+	for _, t := range tagged {
+		out = append(out, taggedResult{
+			URL: t.Tag.URL(), Tag: t.Tag.Name(), Digest: t.Pinned.Digest().String(), Previous: t.Previous.String(), Moved: t.Moved(),
+		})
+	}
+	return out
+}
+
+// sayMoved says which tags pointed to something else before.
+func (a *app) sayMoved(tagged []registry.Tagged) {
+	for _, t := range tagged {
+		if t.Moved() {
+			a.ui.Note("moved %s from %s to %s", t.Tag.Name(), t.Previous, t.Pinned.Digest())
+		}
+	}
+}
