@@ -27,8 +27,11 @@ func (e *OtherEngineError) Error() string {
 	return "another engine runs in this cluster: " + strings.Join(names, ", ")
 }
 
-// Hint says how to make room without touching what Flux deployed.
+// Hint says how to make room without touching what the other engine deployed.
 func (e *OtherEngineError) Hint() string {
+	if len(e.Deployments) == 1 && e.Deployments[0].Name == AgentName {
+		return "the agent is installed already: upgrade it with kustomizer install -n " + e.Deployments[0].Namespace
+	}
 	byNamespace := map[string][]string{}
 	var namespaces []string
 	for _, id := range e.Deployments {
