@@ -14,6 +14,7 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
 
 	"github.com/kustomizer/kustomizer/internal/controller"
@@ -83,6 +84,7 @@ func (a *app) controller(ctx context.Context, flags *controllerFlags) error {
 		return err
 	}
 	opts.Config.QPS = -1 // the API server's priority and fairness decides
+	opts.Config.WarningHandler = rest.NoWarnings{} // about Flux's names, which can't change
 	if opts.Namespace, err = a.agentNamespace(); err != nil {
 		return err
 	}
