@@ -83,7 +83,7 @@ func (a *app) controller(ctx context.Context, flags *controllerFlags) error {
 	if opts.Config, err = a.restConfig(); err != nil {
 		return err
 	}
-	opts.Config.QPS = -1 // the API server's priority and fairness decides
+	opts.Config.QPS = -1                           // the API server's priority and fairness decides
 	opts.Config.WarningHandler = rest.NoWarnings{} // about Flux's names, which can't change
 	if opts.Namespace, err = a.agentNamespace(); err != nil {
 		return err
