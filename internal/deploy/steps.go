@@ -170,9 +170,11 @@ func (r *run) served(ctx context.Context, kinds []schema.GroupVersionKind) error
 }
 
 func (r *run) target(id object.ID, live *unstructured.Unstructured) observe.Target {
+	_, vanishes, _ := unstructured.NestedFieldNoCopy(live.Object, "spec", "ttlSecondsAfterFinished")
 	return observe.Target{
 		ID: id, Version: live.GroupVersionKind().Version,
 		UID: live.GetUID(), MinResourceVersion: live.GetResourceVersion(),
+		MayVanish: vanishes && id.Kind == "Job",
 	}
 }
 

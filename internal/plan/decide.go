@@ -9,6 +9,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/kustomizer/kustomizer/internal/cause"
 	"github.com/kustomizer/kustomizer/internal/object"
@@ -92,8 +93,10 @@ func decideRehearsed(f *Facts, s Step, policy Policy) Step {
 		s.Cause = cause.Cause{Code: cause.Unknown}
 		return s
 	case r.Created || f.Live[s.ID].Presence == Absent:
-		s.Action = Create
-		s.Corrects = s.Entry.UID != "" && !s.Entry.Pending && s.Entry.Desired == s.Want.Hash
+		s.Action, s.Corrects = Create, asBefore(s)
+		if s.Corrects && cleansItselfUp(s.Want.Object) {
+			s.Action, s.Corrects, s.Reason = Skip, false, "it ran for this content and was cleaned up after its time to live"
+		}
 		return s
 	case s.Live.GetDeletionTimestamp() != nil:
 		s.Action = Refuse
@@ -106,9 +109,24 @@ func decideRehearsed(f *Facts, s Step, policy Policy) Step {
 		s.Action, s.Now = Unchanged, Fingerprint(s.Live, f.Owner.Manager)
 		return s
 	}
-	s.Action = Configure
-	s.Corrects = s.Entry.UID != "" && !s.Entry.Pending && s.Entry.Desired == s.Want.Hash
+	s.Action, s.Corrects = Configure, asBefore(s)
 	return s
+}
+
+// asBefore says whether what is wanted is what was applied before: then a difference is somebody
+// else's doing.
+func asBefore(s Step) bool {
+	return s.Entry.UID != "" && !s.Entry.Pending && s.Entry.Desired == s.Want.Hash
+}
+
+// cleansItselfUp says whether an object is run once and then removed by the cluster, so that its
+// absence is no drift.
+func cleansItselfUp(u *unstructured.Unstructured) bool {
+	if u.GroupVersionKind().GroupKind() != (schema.GroupKind{Group: "batch", Kind: "Job"}) {
+		return false
+	}
+	_, set, _ := unstructured.NestedFieldNoCopy(u.Object, "spec", "ttlSecondsAfterFinished")
+	return set
 }
 
 // refusal decides about an object that the server refuses: with force, and only where a field
