@@ -31,6 +31,10 @@ const (
 // sourceRetry is how long to wait for a source that is not there yet, if nothing wakes us before.
 const sourceRetry = 30 * time.Second
 
+// shortestLook is what a look may take at least: the last one of an attempt, which finds that the
+// time for getting healthy is over, still has to read the cluster.
+const shortestLook = 30 * time.Second
+
 // kustomizations reconciles Kustomizations.
 type kustomizations struct {
 	client    client.Client
@@ -165,7 +169,7 @@ func (r *kustomizations) attempt(ctx context.Context, l *look) (time.Duration, e
 	}
 	requested := l.ks.Annotations[meta.ReconcileRequestAnnotation]
 	a := r.attempts.of(l.key(), goal{src.Revision, l.ks.Generation, requested}, time.Now())
-	ctx, cancel := context.WithTimeout(ctx, max(time.Second, time.Until(a.started.Add(timeout(l.ks)))))
+	ctx, cancel := context.WithTimeout(ctx, max(shortestLook, time.Until(a.started.Add(timeout(l.ks)))))
 	defer cancel()
 	previous := l.ks.Status.LastAttemptedRevision
 	l.ks.Status.LastAttemptedRevision = src.Revision
