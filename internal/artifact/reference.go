@@ -152,6 +152,10 @@ func (e *ReferenceError) Error() string { return fmt.Sprintf("reference %q: %s",
 // ParseReference reads host/path, host/path:tag or host/path@digest, with or without oci://.
 func ParseReference(s string) (Reference, error) {
 	ref, problem := parse(strings.TrimPrefix(s, Scheme))
+	if _, after, found := strings.Cut(s, "@"); found && strings.Contains(after, "/") {
+		problem = &ReferenceError{Reason: "must not hold credentials", Hint: "keep them with kustomizer login"}
+		s = "…@" + after
+	}
 	if problem != nil {
 		problem.Given = clip(s)
 		return Reference{}, problem
