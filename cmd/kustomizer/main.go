@@ -4,6 +4,8 @@
 // continuously from any container registry.
 package main
 
+//go:generate go run ../../hack/docgen ../../docs/reference
+
 import (
 	"context"
 	"os"

@@ -36,7 +36,7 @@ func (a *app) confirm(cmd *cobra.Command, c confirmation, format string, args ..
 		return nil
 	}
 	question := fmt.Sprintf(format, args...)
-	if !a.streams.interactive() {
+	if !a.streams.Interactive {
 		return badUsage("to do it: "+a.again(cmd)+" --yes", "%s: not confirmed, and there is no terminal to ask on", question)
 	}
 	fmt.Fprintf(a.streams.Err, "%s [y/N] ", report.Clean(question+"?"))

@@ -32,7 +32,7 @@ func newPrinter(s Streams, getenv func(string) string) *printer {
 	if !speaksUTF8(getenv) {
 		p.glyphs = glyphs{">", "+", "~", "ok:", "warning:", "error:"}
 	}
-	p.colour = isTerminal(s.Err) && getenv("NO_COLOR") == "" && getenv("TERM") != "dumb"
+	p.colour = s.Terminal && getenv("NO_COLOR") == "" && getenv("TERM") != "dumb"
 	return p
 }
 

@@ -49,13 +49,7 @@ func (p Program) name() string {
 // Run runs one command line to its end and returns the exit code.
 func Run(ctx context.Context, program Program, args []string, streams Streams) (code int) {
 	a := newApp(program, streams)
-	defer func() {
-		if r := recover(); r != nil {
-			a.ui.Fail(fmt.Sprintf("internal error: %v", r), "this is a defect: please report it with the lines below")
-			fmt.Fprintf(streams.Err, "%s", debug.Stack())
-			code = report.ExitFailed
-		}
-	}()
+	defer a.recovered(&code)
 	root := newRoot(a)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
@@ -63,6 +57,15 @@ func Run(ctx context.Context, program Program, args []string, streams Streams) (
 		err = a.ui.writeError()
 	}
 	return a.finish(err)
+}
+
+// recovered turns a panic into a failure: an exit code, and what is needed to report the defect.
+func (a *app) recovered(code *int) {
+	if r := recover(); r != nil {
+		a.ui.Fail(fmt.Sprintf("internal error: %v", r), "this is a defect: please report it with the lines below")
+		fmt.Fprintf(a.streams.Err, "%s", debug.Stack()) //nolint:errcheck // there is nowhere left to say that stderr is gone
+		*code = report.ExitFailed
+	}
 }
 
 // Commands returns the tree of all commands, for the generated reference.

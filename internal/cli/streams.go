@@ -14,16 +14,19 @@ type Streams struct {
 	In  io.Reader
 	Out io.Writer
 	Err io.Writer
+	// Terminal says that Err is a terminal, which may show colour.
+	Terminal bool
+	// Interactive says that a person can be asked: In and Err are terminals.
+	Interactive bool
 }
 
 // OSStreams returns the process's own streams.
-func OSStreams() Streams { return Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr} }
-
-// isTerminal says whether a stream is a terminal.
-func isTerminal(stream any) bool {
-	file, ok := stream.(*os.File)
-	return ok && term.IsTerminal(int(file.Fd()))
+func OSStreams() Streams {
+	terminal := isTerminal(os.Stderr)
+	return Streams{
+		In: os.Stdin, Out: os.Stdout, Err: os.Stderr,
+		Terminal: terminal, Interactive: terminal && isTerminal(os.Stdin),
+	}
 }
 
-// interactive says whether a person can be asked: input and messages are on a terminal.
-func (s Streams) interactive() bool { return isTerminal(s.In) && isTerminal(s.Err) }
+func isTerminal(file *os.File) bool { return term.IsTerminal(int(file.Fd())) }
