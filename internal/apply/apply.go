@@ -24,6 +24,9 @@ import (
 // inFlight bounds how many objects are written at the same time.
 const inFlight = 8
 
+// tries is how often something is done to an object whose status keeps changing.
+const tries = 5
+
 // Change is one thing that was done.
 type Change struct {
 	ID      object.ID
@@ -125,21 +128,47 @@ func (w *Writer) configure(ctx context.Context, s plan.Step) (cluster.Applied, e
 	return w.apply(ctx, s, s.Live.GetUID())
 }
 
-// takeOver rewrites the managed fields of the object in the state in which it was judged.
+// takeOver rewrites the managed fields of the object that was judged, as they are now: they change
+// with each write of its status.
 func (w *Writer) takeOver(ctx context.Context, s plan.Step) error {
-	fields, changed := plan.MergeOverrides(s.Live, w.Owner, w.Overrides)
-	if !changed {
-		return nil
-	}
-	patch, err := json.Marshal([]map[string]any{
-		{"op": "replace", "path": "/metadata/resourceVersion", "value": s.Live.GetResourceVersion()},
-		{"op": "replace", "path": "/metadata/managedFields", "value": fields},
-	})
-	if err != nil {
+	return w.upToDate(ctx, s, func(live *unstructured.Unstructured) error {
+		fields, changed := plan.MergeOverrides(live, w.Owner, w.Overrides)
+		if !changed {
+			return nil
+		}
+		patch, err := json.Marshal([]map[string]any{
+			{"op": "replace", "path": "/metadata/resourceVersion", "value": live.GetResourceVersion()},
+			{"op": "replace", "path": "/metadata/managedFields", "value": fields},
+		})
+		if err != nil {
+			return err
+		}
+		ref := cluster.Ref{ID: s.ID, Version: s.Version()}
+		_, err = w.Cluster.Patch(ctx, ref, types.JSONPatchType, patch, w.Owner.Manager)
 		return err
+	})
+}
+
+// upToDate does something to the state in which an object was judged. After a conflict it is read
+// again, and as long as it is the same object in the same state but for its status, that is what
+// was judged.
+func (w *Writer) upToDate(ctx context.Context, s plan.Step, do func(live *unstructured.Unstructured) error) error {
+	live := s.Live
+	err := do(live)
+	for range tries - 1 {
+		if !apierrors.IsConflict(err) {
+			return err
+		}
+		fresh, readErr := w.Cluster.Get(ctx, s.ID, s.Version())
+		if readErr != nil {
+			return readErr
+		}
+		if fresh.GetUID() != live.GetUID() || fresh.GetDeletionTimestamp() != nil || !plan.SameContent(live, fresh) {
+			return err
+		}
+		live = fresh
+		err = do(live)
 	}
-	ref := cluster.Ref{ID: s.ID, Version: s.Version()}
-	_, err = w.Cluster.Patch(ctx, ref, types.JSONPatchType, patch, w.Owner.Manager)
 	return err
 }
 
@@ -151,8 +180,10 @@ func (w *Writer) replace(ctx context.Context, s plan.Step) (cluster.Applied, err
 	if _, err := w.Cluster.Apply(ctx, probe, cluster.ApplyOptions{Manager: w.Owner.Manager, DryRun: true}); err != nil {
 		return cluster.Applied{}, fmt.Errorf("the replacement would be refused: %w", err)
 	}
-	opts := cluster.DeleteOptions{UID: s.Live.GetUID(), ResourceVersion: s.Live.GetResourceVersion()}
-	if err := w.Cluster.Delete(ctx, s.ID, s.Version(), opts); err != nil && !apierrors.IsNotFound(err) {
+	err := w.upToDate(ctx, s, func(live *unstructured.Unstructured) error {
+		return w.Cluster.Delete(ctx, s.ID, s.Version(), cluster.DeleteOptions{UID: live.GetUID(), ResourceVersion: live.GetResourceVersion()})
+	})
+	if err != nil && !apierrors.IsNotFound(err) {
 		return cluster.Applied{}, err
 	}
 	if err := w.awaitGone(ctx, s); err != nil {

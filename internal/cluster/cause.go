@@ -59,7 +59,7 @@ func codeOfStatus(err error) cause.Code {
 		return cause.ImmutableField
 	case IsNamespaceMissing(err):
 		return cause.NamespaceMissing
-	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err):
+	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err), badApply(text):
 		return cause.InvalidObject
 	case apierrors.IsConflict(err), apierrors.IsAlreadyExists(err):
 		return cause.Conflict
@@ -70,6 +70,12 @@ func codeOfStatus(err error) cause.Code {
 	default:
 		return cause.Unknown
 	}
+}
+
+// badApply says whether the server refused what was applied because it does not fit the kind's
+// schema. It answers that with 500.
+func badApply(text string) bool {
+	return strings.Contains(text, "failed to create typed patch object") || strings.Contains(text, "failed to convert to unstructured")
 }
 
 func unavailable(err error) bool {

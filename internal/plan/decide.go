@@ -172,6 +172,9 @@ func sameContent(a, b *unstructured.Unstructured, ignore func(label string) bool
 	return contentIn(a, b) && contentIn(b, a)
 }
 
+// SameContent says whether two states of an object are the same in everything a manifest can say.
+func SameContent(a, b *unstructured.Unstructured) bool { return sameContent(a, b, nil) }
+
 func contentIn(a, b *unstructured.Unstructured) bool {
 	for key, v := range a.Object {
 		if key == "metadata" || key == "status" {

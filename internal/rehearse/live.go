@@ -55,10 +55,10 @@ func (r *run) readLive(ctx context.Context) error {
 		kind := id.GroupKind().WithVersion(cmp.Or(versions[id], entry.Version))
 		byKind[kind] = append(byKind[kind], id)
 	}
-	group, ctx := errgroup.WithContext(ctx)
+	group, kindCtx := errgroup.WithContext(ctx) // it ends with the group; what comes after goes on
 	group.SetLimit(inFlight)
 	for kind, ids := range byKind {
-		group.Go(func() error { return r.readKind(ctx, kind, ids) })
+		group.Go(func() error { return r.readKind(kindCtx, kind, ids) })
 	}
 	if err := group.Wait(); err != nil {
 		return err
