@@ -484,3 +484,31 @@ func TestClientsAreSafeForUseByMany(t *testing.T) {
 	}
 	group.Wait()
 }
+
+func TestARealRegistrySeesTheSameRequests(t *testing.T) {
+	t.Parallel()
+	reg := testkit.PrivateRegistry(t)
+	credentials := registry.Static{Host: reg.Host, Credential: registry.Credential{Username: reg.Username, Password: reg.Password}}
+	tag, err := artifact.ParseTag(reg.Repository("app") + ":latest")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pushed := push(t, newClient(t, registry.Options{Credentials: credentials}), tag, "kind: A\n")
+	before := len(reg.Requests(t))
+	c := newClient(t, registry.Options{Credentials: credentials})
+	for range 5 {
+		if got, err := c.Resolve(t.Context(), tag); err != nil || got != pushed.Pinned {
+			t.Fatalf("resolved %v, %v", got, err)
+		}
+	}
+	want := slices.Repeat([]string{"HEAD manifests/latest"}, 5)
+	if diff := cmp.Diff(want, methods(reg.Requests(t)[before:])); diff != "" {
+		t.Error(diff)
+	}
+	var layer buffer
+	if err := c.PullBlob(t.Context(), tag.Repository(), pack(t, "kind: A\n").Layers[0].Descriptor, &layer); err != nil {
+		t.Error(err)
+	}
+	_, err = newClient(t, registry.Options{}).Resolve(t.Context(), tag)
+	wantCode(t, err, registry.Unauthorized)
+}
