@@ -30,8 +30,9 @@ type artifacts struct {
 
 // fetched is the artifact of one source.
 type fetched struct {
-	revision string
-	layer    artifact.Descriptor
+	revision    string
+	layer       artifact.Descriptor
+	annotations map[string]string // of the manifest
 }
 
 // contentsMissingError says that a source's artifact is not in the store: it is being fetched.
@@ -75,6 +76,26 @@ func (a *artifacts) get(source types.NamespacedName) (fetched, bool) {
 	defer a.mu.RUnlock()
 	f, ok := a.current[source]
 	return f, ok
+}
+
+// stored returns the revision of a source's artifact, or nothing where its bytes are gone, so that
+// they are fetched again.
+func (a *artifacts) stored(source types.NamespacedName) string {
+	f, ok := a.get(source)
+	if !ok || !a.store.Has(f.layer.Digest) {
+		return ""
+	}
+	return f.revision
+}
+
+// known returns the revision of a source that is in the store, or nothing: what the store has lost
+// is fetched again.
+func (a *artifacts) known(source types.NamespacedName) string {
+	f, ok := a.get(source)
+	if !ok || !a.store.Has(f.layer.Digest) {
+		return ""
+	}
+	return f.revision
 }
 
 // Objects implements contents.

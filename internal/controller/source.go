@@ -13,6 +13,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -36,6 +37,7 @@ type sources struct {
 	events    events
 	serveAddr string // host:port of status.artifact.url
 	jitter    jitter
+	retries   workqueue.TypedRateLimiter[types.NamespacedName] // pauses after failures
 }
 
 // poll is one look at an OCIRepository.
@@ -83,10 +85,23 @@ func (s *sources) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result,
 	if err := patchStatus(ctx, s.client, p.before, repo, sourceManager); err != nil {
 		return requeueOnConflict(err)
 	}
-	if fetchErr != nil {
-		return ctrl.Result{}, fetchErr // comes again with backoff
+	return ctrl.Result{RequeueAfter: s.next(p, fetchErr)}, nil
+}
+
+// next says when to poll again. After failures the pause grows, but never beyond the interval: when
+// the registry is back, that is seen as soon as ever. One that asked to be left alone is.
+func (s *sources) next(p *poll, err error) time.Duration {
+	interval := intervalOf(p.repo.Spec.Interval)
+	if err == nil {
+		s.retries.Forget(p.key())
+		return s.jitter.of(interval)
 	}
-	return ctrl.Result{RequeueAfter: s.jitter.of(repo.Spec.Interval.Duration)}, nil
+	pause := min(s.retries.When(p.key()), s.jitter.of(interval))
+	var remote *registry.Error
+	if errors.As(err, &remote) {
+		pause = max(pause, remote.RetryAfter)
+	}
+	return pause
 }
 
 // adopt takes up what an earlier process fetched and left in the store, so that it can be worked
@@ -107,13 +122,14 @@ func (s *sources) adopt(p *poll) {
 	if servedPath(p.key(), layer) != a.Path {
 		return // another engine's
 	}
-	s.artifacts.put(p.key(), fetched{revision: a.Revision, layer: layer})
+	s.artifacts.put(p.key(), fetched{revision: a.Revision, layer: layer, annotations: a.Metadata})
 	s.fetched(p.key())
 }
 
 func (s *sources) forget(key types.NamespacedName) {
 	s.artifacts.drop(key)
 	s.clients.drop(key)
+	s.retries.Forget(key)
 }
 
 // finalize lets an OCIRepository go. The agent puts no finalizer on it; another engine may have.
@@ -189,16 +205,15 @@ func (s *sources) fetch(ctx context.Context, p *poll, reference artifact.Referen
 	if err != nil {
 		return s.failed(p, err)
 	}
-	current, _ := s.artifacts.get(p.key())
 	got, err := deploy.Fetch(limited, deploy.FetchRequest{
 		Client: registryClient, Store: s.artifacts.store, Reference: reference,
-		Known: current.revision, WorkDir: s.artifacts.work,
+		Known: s.artifacts.stored(p.key()), WorkDir: s.artifacts.work,
 	})
 	if err != nil {
 		return s.failed(p, err)
 	}
 	if !got.Unchanged {
-		s.artifacts.put(p.key(), fetched{revision: got.Revision, layer: got.Layer})
+		s.artifacts.put(p.key(), fetched{revision: got.Revision, layer: got.Layer, annotations: got.Annotations})
 	}
 	s.succeeded(p, got)
 	return nil
@@ -232,8 +247,8 @@ func (s *sources) succeeded(p *poll, got deploy.Fetched) {
 	old := p.repo.Status.Artifact
 	isNew := old == nil || old.Revision != current.revision || old.Digest != current.layer.Digest.String()
 	recovered := !isNew && !p.conditions().isReady() && p.conditions().get(meta.ReadyCondition).Status == metav1.ConditionFalse
-	if isNew || old.Path != servedPath(p.key(), current.layer) {
-		p.repo.Status.Artifact = s.statusArtifact(p.key(), current, got.Annotations)
+	if isNew || old.URL != s.url(servedPath(p.key(), current.layer)) { // this process may serve elsewhere
+		p.repo.Status.Artifact = s.statusArtifact(p.key(), current)
 	}
 	p.repo.Status.URL = p.repo.Status.Artifact.URL
 	message := fmt.Sprintf("stored artifact for digest '%s'", current.revision)
@@ -246,7 +261,7 @@ func (s *sources) succeeded(p *poll, got deploy.Fetched) {
 		s.events.normal(p.repo, map[string]string{
 			"source.toolkit.fluxcd.io/revision": current.revision,
 			"source.toolkit.fluxcd.io/digest":   current.layer.Digest.String(),
-		}, "NewArtifact", newArtifactMessage(p.repo, got))
+		}, "NewArtifact", newArtifactMessage(p.repo, current))
 	case recovered:
 		s.events.normal(p.repo, nil, meta.SucceededReason, message)
 	}
@@ -255,22 +270,24 @@ func (s *sources) succeeded(p *poll, got deploy.Fetched) {
 	}
 }
 
-func (s *sources) statusArtifact(key types.NamespacedName, f fetched, annotations map[string]string) *meta.Artifact {
+func (s *sources) statusArtifact(key types.NamespacedName, f fetched) *meta.Artifact {
 	size := f.layer.Size
 	at := servedPath(key, f.layer)
 	return &meta.Artifact{
-		Path: at, URL: "http://" + s.serveAddr + "/" + at,
+		Path: at, URL: s.url(at),
 		Revision: f.revision, Digest: f.layer.Digest.String(),
-		LastUpdateTime: metav1.Now(), Size: &size, Metadata: annotations,
+		LastUpdateTime: metav1.Now(), Size: &size, Metadata: f.annotations,
 	}
 }
 
-func newArtifactMessage(repo *sourcev1.OCIRepository, got deploy.Fetched) string {
-	message := fmt.Sprintf("stored artifact with revision '%s' from '%s'", got.Revision, repo.Spec.URL)
-	if origin := got.Annotations[originRevision]; origin != "" {
+func (s *sources) url(servedAt string) string { return "http://" + s.serveAddr + "/" + servedAt }
+
+func newArtifactMessage(repo *sourcev1.OCIRepository, f fetched) string {
+	message := fmt.Sprintf("stored artifact with revision '%s' from '%s'", f.revision, repo.Spec.URL)
+	if origin := f.annotations[originRevision]; origin != "" {
 		message += fmt.Sprintf(", origin revision '%s'", origin)
 	}
-	if source := got.Annotations["org.opencontainers.image.source"]; source != "" {
+	if source := f.annotations["org.opencontainers.image.source"]; source != "" {
 		message += fmt.Sprintf(", origin source '%s'", source)
 	}
 	return message
