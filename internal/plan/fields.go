@@ -5,6 +5,7 @@ package plan
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -23,7 +24,8 @@ const restartedAt = "kubectl.kubernetes.io/restartedAt"
 // where the manager has never applied the object.
 //
 // It builds on a property of server-side apply: a write that changes a field's value takes the
-// field away from every other manager.
+// field away from every other manager. A field that is owned but not there is one whose empty
+// value the server does not store; set to something, it is there, or owned no longer.
 func Fingerprint(u *unstructured.Unstructured, manager string) string {
 	set := appliedFields(u, manager)
 	if set == nil {
@@ -31,15 +33,13 @@ func Fingerprint(u *unstructured.Unstructured, manager string) string {
 	}
 	var buf bytes.Buffer
 	set.Leaves().Iterate(func(p fieldpath.Path) {
-		buf.WriteString(p.String())
-		buf.WriteByte('=')
-		v, ok := lookup(u.Object, p)
-		if !ok {
-			buf.WriteByte('?')
-		} else if b, err := json.Marshal(v); err == nil {
-			buf.Write(b)
+		text := []byte("?")
+		if v, ok := lookup(u.Object, p); ok {
+			if b, err := json.Marshal(v); err == nil {
+				text = b
+			}
 		}
-		buf.WriteByte('\n')
+		fmt.Fprintf(&buf, "%s=%s\n", p, text)
 	})
 	return shortHash(buf.Bytes())
 }
