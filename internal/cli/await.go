@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	fluxmeta "github.com/fluxcd/pkg/apis/meta"
@@ -53,19 +54,23 @@ func settled(r resource, request string) (bool, error) {
 	switch {
 	case ready.Status == metav1.ConditionTrue:
 		return r.observed == r.generation && !r.holds(fluxmeta.ReconcilingCondition), nil
-	case r.holds(fluxmeta.StalledCondition), ready.Status == metav1.ConditionFalse && !passing(ready.Reason):
+	case r.holds(fluxmeta.StalledCondition), ready.Status == metav1.ConditionFalse && !passing(ready):
 		return false, &report.ConditionError{ID: r.id, Reason: ready.Reason, Message: ready.Message}
 	default:
 		return false, nil
 	}
 }
 
-// passing says whether a reason for not being ready goes away by itself: something else is under way.
-func passing(reason string) bool {
-	switch reason {
+// passing says whether a reason for not being ready goes away by itself: something else is under
+// way. Of a source without an artifact, both engines say that they will look again soon; a path that
+// the artifact lacks has the same reason without these words.
+func passing(ready metav1.Condition) bool {
+	switch ready.Reason {
 	case fluxmeta.ProgressingReason, fluxmeta.ProgressingWithRetryReason, fluxmeta.DependencyNotReadyReason,
-		fluxmeta.ArtifactFailedReason, fluxmeta.HealthCheckCanceledReason:
+		fluxmeta.HealthCheckCanceledReason:
 		return true
+	case fluxmeta.ArtifactFailedReason:
+		return strings.Contains(ready.Message, "retrying in")
 	default:
 		return false
 	}

@@ -36,6 +36,8 @@ func TestAWaitEndsWithTheResource(t *testing.T) {
 		return metav1.Condition{Type: kind, Status: metav1.ConditionStatus(status), Reason: reason, ObservedGeneration: generation}
 	}
 	ready := []metav1.Condition{condition("Ready", "True", "Succeeded", 2)}
+	noSource := condition("Ready", "False", "ArtifactFailed", 2)
+	noSource.Message = "the source has no artifact yet, retrying in 30s"
 	for name, c := range map[string]struct {
 		resource resource
 		request  string
@@ -50,9 +52,10 @@ func TestAWaitEndsWithTheResource(t *testing.T) {
 		"ready and at it again":      {resource: resource{generation: 2, observed: 2, conditions: append(ready, condition("Reconciling", "True", "Progressing", 2))}},
 		"failed":                     {resource: resource{generation: 2, conditions: []metav1.Condition{condition("Ready", "False", "BuildFailed", 2)}}, reason: "BuildFailed"},
 		"failed before the change":   {resource: resource{generation: 3, conditions: []metav1.Condition{condition("Ready", "False", "BuildFailed", 2)}}},
-		"waiting for its source":     {resource: resource{generation: 2, conditions: []metav1.Condition{condition("Ready", "False", "ArtifactFailed", 2)}}},
+		"waiting for its source":     {resource: resource{generation: 2, conditions: []metav1.Condition{noSource}}},
+		"path is not in the source":  {resource: resource{generation: 2, conditions: []metav1.Condition{condition("Ready", "False", "ArtifactFailed", 2)}}, reason: "ArtifactFailed"},
 		"waiting for a dependency":   {resource: resource{generation: 2, conditions: []metav1.Condition{condition("Ready", "False", "DependencyNotReady", 2)}}},
-		"stalled whatever the cause": {resource: resource{generation: 2, conditions: []metav1.Condition{condition("Ready", "False", "ArtifactFailed", 2), condition("Stalled", "True", "X", 2)}}, reason: "ArtifactFailed"},
+		"stalled whatever the cause": {resource: resource{generation: 2, conditions: []metav1.Condition{noSource, condition("Stalled", "True", "X", 2)}}, reason: "ArtifactFailed"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
