@@ -88,16 +88,6 @@ func (a *artifacts) stored(source types.NamespacedName) string {
 	return f.revision
 }
 
-// known returns the revision of a source that is in the store, or nothing: what the store has lost
-// is fetched again.
-func (a *artifacts) known(source types.NamespacedName) string {
-	f, ok := a.get(source)
-	if !ok || !a.store.Has(f.layer.Digest) {
-		return ""
-	}
-	return f.revision
-}
-
 // Objects implements contents.
 func (a *artifacts) Objects(ctx context.Context, source types.NamespacedName, revision string, view deploy.View) ([]*unstructured.Unstructured, string, error) {
 	f, ok := a.get(source)
