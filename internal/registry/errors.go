@@ -198,7 +198,9 @@ func (e *Error) network(err error) {
 	case errors.As(err, &timeout) && timeout.Timeout():
 		e.Code, e.Detail = TimedOut, "no answer in time"
 	case errors.As(err, &op):
-		e.Detail = oneLine(op.Error())
+		stable := *op
+		stable.Source = nil // its port is another one each time
+		e.Detail = oneLine(stable.Error())
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
 		e.Detail = "the connection was closed early"
 	default:
