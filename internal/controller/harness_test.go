@@ -1,0 +1,446 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controller_test
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	"github.com/fluxcd/pkg/apis/meta"
+	sourcev1 "github.com/fluxcd/source-controller/api/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/tools/cache"
+	watchtools "k8s.io/client-go/tools/watch"
+	"sigs.k8s.io/yaml"
+
+	"github.com/kustomizer/kustomizer/internal/artifact"
+	"github.com/kustomizer/kustomizer/internal/cluster"
+	"github.com/kustomizer/kustomizer/internal/plan"
+	"github.com/kustomizer/kustomizer/internal/record"
+	"github.com/kustomizer/kustomizer/internal/registry"
+	"github.com/kustomizer/kustomizer/internal/testkit"
+)
+
+// converges bounds every wait for the agent to do what it should do at once. It is far more than is
+// needed on a machine that has time.
+const converges = 60 * time.Second
+
+// Tests whose subject is not the interval never come to see one pass.
+const never = "1h"
+
+func repositoriesResource() schema.GroupVersionResource {
+	return sourcev1.GroupVersion.WithResource("ocirepositories")
+}
+
+func kustomizationsResource() schema.GroupVersionResource {
+	return kustomizev1.GroupVersion.WithResource("kustomizations")
+}
+
+// arena is where one test lets an agent work: a namespace that holds the resources, the records and
+// the Leases, a user that is the agent's own, and a place in the registry.
+type arena struct {
+	*testkit.Env
+	agent        testkit.Identity
+	repositories *testkit.Repositories
+	storage      string // the store, which outlives the agent's process
+}
+
+// newArena makes an arena in the shared sandbox.
+func newArena(t *testing.T) *arena {
+	t.Helper()
+	return arenaIn(t, testkit.Cluster(t))
+}
+
+func arenaIn(t *testing.T, e *testkit.Env) *arena {
+	t.Helper()
+	a := &arena{
+		Env: e, agent: e.User(t, "agent-"+e.Namespace, "system:masters"),
+		repositories: testkit.Registry(t), storage: t.TempDir(),
+	}
+	a.installDefinitions(t)
+	t.Cleanup(func() { a.releaseResources(t) })
+	return a
+}
+
+// installDefinitions creates Flux's definitions where they are not there yet. All tests of the
+// sandbox share them, so they stay.
+func (a *arena) installDefinitions(t *testing.T) {
+	t.Helper()
+	definitions := a.Dynamic.Resource(schema.GroupVersionResource{
+		Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions",
+	})
+	for _, file := range []string{"source.toolkit.fluxcd.io_ocirepositories.yaml", "kustomize.toolkit.fluxcd.io_kustomizations.yaml"} {
+		data, err := os.ReadFile(filepath.Join("..", "..", "config", "crd", file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		definition := decode(t, string(data))
+		_, err = definitions.Create(t.Context(), definition, metav1.CreateOptions{})
+		if err != nil && !apierrors.IsAlreadyExists(err) {
+			t.Fatalf("installing definitions: %v", err)
+		}
+		waitUntil(t, definitions, definition.GetName(), "is served", func(u *unstructured.Unstructured) error {
+			return conditionIs(u, "Established", "True")
+		})
+	}
+}
+
+// releaseResources removes the finalizers that nobody will act upon when the test's agent is gone,
+// so that the namespace can go.
+func (a *arena) releaseResources(t *testing.T) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 10*time.Second)
+	defer cancel()
+	resources := a.Dynamic.Resource(kustomizationsResource()).Namespace(a.Namespace)
+	all, err := resources.List(ctx, metav1.ListOptions{})
+	if err != nil {
+		t.Errorf("cleaning up: %v", err)
+		return
+	}
+	for _, ks := range all.Items {
+		if len(ks.GetFinalizers()) == 0 {
+			continue
+		}
+		_, err := resources.Patch(ctx, ks.GetName(), types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`), metav1.PatchOptions{})
+		if err != nil && !apierrors.IsNotFound(err) {
+			t.Errorf("cleaning up: %v", err)
+		}
+	}
+}
+
+// start starts an agent without leader election that watches the arena's namespace only.
+func (a *arena) start(t *testing.T, as testkit.Identity, flags ...string) *testkit.Process {
+	t.Helper()
+	return a.startElecting(t, as, a.storage, append([]string{"--enable-leader-election=false"}, flags...)...)
+}
+
+// startElecting starts an agent as `controller` does by default: with leader election.
+func (a *arena) startElecting(t *testing.T, as testkit.Identity, storage string, flags ...string) *testkit.Process {
+	t.Helper()
+	args := []string{
+		"controller", "--watch-all-namespaces=false", "--interval-jitter-percentage=0", "--storage-path=" + storage,
+	}
+	return testkit.Start(t, testkit.Command{
+		Path: testkit.Binary(t), Args: append(args, flags...),
+		Env: []string{"KUBECONFIG=" + as.Kubeconfig, "RUNTIME_NAMESPACE=" + a.Namespace},
+	})
+}
+
+// requests returns what the agent asked of the API server, by the server's own log.
+func (a *arena) requests(t *testing.T, filters ...testkit.Filter) testkit.Requests {
+	t.Helper()
+	return a.Requests(t, append([]testkit.Filter{testkit.ByUser(a.agent.UserName)}, filters...)...)
+}
+
+// entry is one entry of an archive.
+type entry struct {
+	tar.Header
+	content string
+}
+
+// files turns contents by path into the entries of an archive.
+func files(contents map[string]string) []entry {
+	var out []entry
+	for _, path := range slices.Sorted(maps.Keys(contents)) {
+		out = append(out, entry{tar.Header{Typeflag: tar.TypeReg, Name: path, Mode: 0o644}, contents[path]})
+	}
+	return out
+}
+
+// push publishes a tree of files under a tag and returns the artifact's revision as sources show it.
+func (a *arena) push(t *testing.T, name, tag string, contents map[string]string) string {
+	t.Helper()
+	return a.pushLayer(t, name, tag, archive(t, files(contents)))
+}
+
+// pushLayer publishes whatever bytes as the layer of an artifact.
+func (a *arena) pushLayer(t *testing.T, name, tag string, layer []byte) string {
+	t.Helper()
+	client, err := registry.New(registry.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	at, err := artifact.ParseTag(a.repositories.Repository(name) + ":" + tag)
+	if err != nil {
+		t.Fatal(err)
+	}
+	packed := pack(t, layer)
+	if _, err := client.Push(t.Context(), at, packed); err != nil {
+		t.Fatalf("publishing %s: %v", at, err)
+	}
+	return tag + "@" + packed.Digest.String()
+}
+
+func pack(t *testing.T, layer []byte) *artifact.Packed {
+	t.Helper()
+	config, content := blob(artifact.MediaTypeConfig, []byte("{}")), blob(artifact.MediaTypeLayer, layer)
+	manifest, err := json.Marshal(artifact.Manifest{
+		SchemaVersion: 2, MediaType: artifact.MediaTypeManifest,
+		Config: &config.Descriptor, Layers: []artifact.Descriptor{content.Descriptor},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &artifact.Packed{
+		Digest: artifact.DigestOf(manifest), MediaType: artifact.MediaTypeManifest, Manifest: manifest,
+		Config: config, Layers: []artifact.Blob{content},
+	}
+}
+
+func blob(mediaType string, content []byte) artifact.Blob {
+	return artifact.Blob{
+		Descriptor: artifact.Descriptor{MediaType: mediaType, Digest: artifact.DigestOf(content), Size: int64(len(content))},
+		Open:       artifact.BytesOpener(content),
+	}
+}
+
+// archive makes a compressed archive of entries.
+func archive(t *testing.T, entries []entry) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	compressed := gzip.NewWriter(&out)
+	w := tar.NewWriter(compressed)
+	for _, e := range entries {
+		e.Size = int64(len(e.content))
+		if err := w.WriteHeader(&e.Header); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Write([]byte(e.content)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(w.Close(), compressed.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
+// createSource creates an OCIRepository for one of the arena's repositories. The spec is added to
+// what a source needs, or changes it.
+func (a *arena) createSource(t *testing.T, name, tag string, spec map[string]any) {
+	t.Helper()
+	all := map[string]any{
+		"url": "oci://" + a.repositories.Repository(name), "ref": map[string]any{"tag": tag},
+		"interval": never, "insecure": true,
+	}
+	maps.Copy(all, spec)
+	a.create(t, repositoriesResource(), sourcev1.GroupVersion.WithKind(sourcev1.OCIRepositoryKind), name, all)
+}
+
+// createKustomization creates a Kustomization that is made from the source of the given name.
+func (a *arena) createKustomization(t *testing.T, name, from string, spec map[string]any) {
+	t.Helper()
+	all := map[string]any{
+		"sourceRef": map[string]any{"kind": "OCIRepository", "name": from},
+		"interval":  never, "retryInterval": never, "prune": true,
+	}
+	maps.Copy(all, spec)
+	a.create(t, kustomizationsResource(), kustomizev1.GroupVersion.WithKind(kustomizev1.KustomizationKind), name, all)
+}
+
+func (a *arena) create(t *testing.T, resource schema.GroupVersionResource, kind schema.GroupVersionKind, name string, spec map[string]any) {
+	t.Helper()
+	u := &unstructured.Unstructured{Object: map[string]any{"metadata": map[string]any{"name": name}, "spec": spec}}
+	u.SetGroupVersionKind(kind)
+	_, err := a.Dynamic.Resource(resource).Namespace(a.Namespace).Create(t.Context(), u, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatalf("creating %s %s: %v", kind.Kind, name, err)
+	}
+}
+
+// reconcile asks for a resource to be looked at now, as `kustomizer reconcile` does.
+func (a *arena) reconcile(t *testing.T, resource schema.GroupVersionResource, name string) {
+	t.Helper()
+	patch := fmt.Sprintf(`{"metadata":{"annotations":{%q:%q}}}`, meta.ReconcileRequestAnnotation, time.Now().Format(time.RFC3339Nano))
+	_, err := a.Dynamic.Resource(resource).Namespace(a.Namespace).
+		Patch(t.Context(), name, types.MergePatchType, []byte(patch), metav1.PatchOptions{})
+	if err != nil {
+		t.Fatalf("asking for %s to be reconciled: %v", name, err)
+	}
+}
+
+// waitForSource waits until a source has fetched a revision.
+func (a *arena) waitForSource(t *testing.T, name, revision string) *sourcev1.OCIRepository {
+	t.Helper()
+	out := &sourcev1.OCIRepository{}
+	a.wait(t, repositoriesResource(), name, "has fetched "+revision, func(u *unstructured.Unstructured) error {
+		if err := convert(u, out); err != nil {
+			return err
+		}
+		if out.Status.Artifact == nil || out.Status.Artifact.Revision != revision {
+			return fmt.Errorf("its artifact is %+v, its conditions %s", out.Status.Artifact, describe(out.Status.Conditions))
+		}
+		return conditionIs(u, meta.ReadyCondition, "True")
+	})
+	return out
+}
+
+// waitForReady waits until a Kustomization is ready with a revision.
+func (a *arena) waitForReady(t *testing.T, name, revision string) *kustomizev1.Kustomization {
+	t.Helper()
+	return a.waitForKustomization(t, name, "is ready with "+revision, func(ks *kustomizev1.Kustomization) error {
+		return readyWith(ks, revision)
+	})
+}
+
+// readyWith says why a Kustomization is not ready with a revision.
+func readyWith(ks *kustomizev1.Kustomization, revision string) error {
+	ready := conditionOf(ks.Status.Conditions, meta.ReadyCondition)
+	switch {
+	case ready.Status != metav1.ConditionTrue, ready.ObservedGeneration != ks.Generation:
+		return fmt.Errorf("its conditions are %s", describe(ks.Status.Conditions))
+	case ks.Status.LastAppliedRevision != revision:
+		return fmt.Errorf("it applied %q last", ks.Status.LastAppliedRevision)
+	}
+	return nil
+}
+
+// waitForReason waits until a Kustomization is not ready, for a reason.
+func (a *arena) waitForReason(t *testing.T, name, reason string) *kustomizev1.Kustomization {
+	t.Helper()
+	return a.waitForKustomization(t, name, "fails by "+reason, func(ks *kustomizev1.Kustomization) error {
+		ready := conditionOf(ks.Status.Conditions, meta.ReadyCondition)
+		if ready.Status != metav1.ConditionFalse || ready.Reason != reason {
+			return fmt.Errorf("its conditions are %s", describe(ks.Status.Conditions))
+		}
+		return nil
+	})
+}
+
+func (a *arena) waitForKustomization(t *testing.T, name, what string, check func(*kustomizev1.Kustomization) error) *kustomizev1.Kustomization {
+	t.Helper()
+	var out *kustomizev1.Kustomization
+	a.wait(t, kustomizationsResource(), name, what, func(u *unstructured.Unstructured) error {
+		out = &kustomizev1.Kustomization{}
+		if err := convert(u, out); err != nil {
+			return err
+		}
+		return check(out)
+	})
+	return out
+}
+
+func (a *arena) wait(t *testing.T, resource schema.GroupVersionResource, name, what string, check func(*unstructured.Unstructured) error) {
+	t.Helper()
+	waitUntil(t, a.Dynamic.Resource(resource).Namespace(a.Namespace), name, what, check)
+}
+
+// waitUntil watches an object until a check returns nil.
+func waitUntil(t *testing.T, resource dynamic.ResourceInterface, name, what string, check func(*unstructured.Unstructured) error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), converges)
+	defer cancel()
+	only := "metadata.name=" + name
+	last := errors.New("it was not seen")
+	_, err := watchtools.UntilWithSync(ctx, &cache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
+			o.FieldSelector = only
+			return resource.List(ctx, o)
+		},
+		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+			o.FieldSelector = only
+			return resource.Watch(ctx, o)
+		},
+	}, &unstructured.Unstructured{}, nil, func(e watch.Event) (bool, error) {
+		u, ok := e.Object.(*unstructured.Unstructured)
+		if !ok || e.Type == watch.Deleted {
+			last = fmt.Errorf("the watch said %s", e.Type)
+			return false, nil
+		}
+		last = check(u.DeepCopy())
+		return last == nil, nil
+	})
+	if err != nil {
+		t.Fatalf("waiting until %s %s: %v: %v", name, what, err, last)
+	}
+}
+
+// recorded returns what is on record for one of the arena's Kustomizations.
+func (a *arena) recorded(t *testing.T, name string) *record.Record {
+	t.Helper()
+	c, err := cluster.Connect(a.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := record.Load(t.Context(), c, plan.Kustomization(a.Namespace, name), a.Namespace)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if damage := r.Degraded(); damage != "" {
+		t.Errorf("the record is damaged: %s", damage)
+	}
+	return r
+}
+
+// events returns the events about one of the arena's resources.
+func (a *arena) events(t *testing.T, kind, name string) []corev1.Event {
+	t.Helper()
+	list, err := a.Kube.CoreV1().Events(a.Namespace).List(t.Context(), metav1.ListOptions{
+		FieldSelector: "involvedObject.kind=" + kind + ",involvedObject.name=" + name,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return list.Items
+}
+
+func decode(t *testing.T, text string) *unstructured.Unstructured {
+	t.Helper()
+	u := &unstructured.Unstructured{}
+	if err := yaml.Unmarshal([]byte(text), &u.Object); err != nil {
+		t.Fatal(err)
+	}
+	return u
+}
+
+func convert(u *unstructured.Unstructured, into any) error {
+	return runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, into)
+}
+
+func conditionIs(u *unstructured.Unstructured, kind, status string) error {
+	list, _, _ := unstructured.NestedSlice(u.Object, "status", "conditions")
+	for _, c := range list {
+		if m, ok := c.(map[string]any); ok && m["type"] == kind && m["status"] == status {
+			return nil
+		}
+	}
+	return fmt.Errorf("its conditions are %v", list)
+}
+
+func conditionOf(list []metav1.Condition, kind string) metav1.Condition {
+	for _, c := range list {
+		if c.Type == kind {
+			return c
+		}
+	}
+	return metav1.Condition{}
+}
+
+func describe(list []metav1.Condition) string {
+	var out []string
+	for _, c := range list {
+		out = append(out, fmt.Sprintf("%s=%s (%s: %s)", c.Type, c.Status, c.Reason, c.Message))
+	}
+	return strings.Join(out, "; ")
+}
