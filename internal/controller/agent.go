@@ -3,6 +3,7 @@
 package controller
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -51,8 +52,8 @@ type Options struct {
 	StorageLimit   int64  // bytes; 0 for the store's default
 
 	Concurrent int           // resources of a kind worked on at the same time
-	MinRetry   time.Duration // first pause after a failure
-	MaxRetry   time.Duration // longest pause after failures
+	MinRetry   time.Duration // first pause after a failure; 0 for Flux's
+	MaxRetry   time.Duration // longest pause after failures; 0 for Flux's
 	Jitter     int           // percent by which intervals are spread
 	// Started is called once the servers listen; the addresses are those really in use.
 	Started func(Addresses)
@@ -67,6 +68,8 @@ const gracePeriod = 20 * time.Second
 // Run is the agent. It serves health and metrics at once, waits until it leads, and works until
 // the context ends or its leadership is lost.
 func Run(ctx context.Context, opts Options) error {
+	opts.MinRetry = cmp.Or(opts.MinRetry, 750*time.Millisecond)
+	opts.MaxRetry = cmp.Or(opts.MaxRetry, 15*time.Minute)
 	ctrl.SetLogger(opts.Log)
 	ctx = logr.NewContext(ctx, opts.Log)
 	c, err := cluster.Connect(opts.Config)

@@ -29,11 +29,14 @@ func (r *kustomizations) finalize(ctx context.Context, l *look) (ctrl.Result, er
 	if !slices.Contains(l.ks.Finalizers, kustomizev1.KustomizationFinalizer) {
 		return ctrl.Result{}, nil
 	}
+	deadline := l.ks.DeletionTimestamp.Add(timeout(l.ks))
 	keep, err := r.keepReason(ctx, l)
-	if err != nil {
+	if err != nil && time.Now().Before(deadline) {
 		return ctrl.Result{}, err
 	}
-	deadline := l.ks.DeletionTimestamp.Add(timeout(l.ks))
+	if err != nil {
+		keep = err.Error() // what is unknown is not on purpose
+	}
 	policy := l.ks.Spec.DeletionPolicy
 	out := r.engine.Teardown(ctx, deploy.TeardownRequest{
 		Owner: l.owner(), RecordNamespace: r.namespace,
@@ -79,7 +82,10 @@ func leftMessage(namespace string, out deploy.TeardownOutcome) string {
 	for _, s := range out.Left {
 		lines = append(lines, fmt.Sprintf("%s stays: %s", s.ID, s.Reason))
 	}
-	return fmt.Sprintf("%s\nlisted in ConfigMap/%s/%s", strings.Join(lines, "\n"), namespace, out.LeftRecord)
+	if out.LeftRecord != "" {
+		lines = append(lines, fmt.Sprintf("listed in ConfigMap/%s/%s", namespace, out.LeftRecord))
+	}
+	return strings.Join(lines, "\n")
 }
 
 // keepReason says why nothing may be deleted, or nothing. That a definition or a namespace goes
@@ -103,6 +109,9 @@ func (r *kustomizations) keepReason(ctx context.Context, l *look) (string, error
 		if apierrors.IsNotFound(err) || u.GetDeletionTimestamp() != nil {
 			return fmt.Sprintf("%s %s is being deleted, which does not mean that the objects should be", g.kind.Kind, g.name), nil
 		}
+	}
+	if fields := r.unsupported(l); len(fields) > 0 {
+		return "the Kustomization says what this version does not support: " + strings.Join(fields, ", "), nil
 	}
 	return policyKeeps(l.ks), nil
 }

@@ -6,10 +6,12 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"github.com/fluxcd/pkg/apis/meta"
+	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -87,7 +89,7 @@ func (r *kustomizations) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.
 		r.waiters.stop(l.key())
 		return ctrl.Result{}, nil
 	}
-	if fields := unsupported(l.raw, kustomizationFields()); len(fields) > 0 || l.ks.Spec.SourceRef.Kind != "OCIRepository" {
+	if fields := r.unsupported(l); len(fields) > 0 {
 		return r.stall(ctx, l, fields)
 	}
 	if err := r.ensureFinalizer(ctx, l); err != nil {
@@ -126,10 +128,22 @@ func (r *kustomizations) patch(ctx context.Context, l *look) error {
 	return err
 }
 
-func (r *kustomizations) stall(ctx context.Context, l *look, fields []string) (ctrl.Result, error) {
-	if kind := l.ks.Spec.SourceRef.Kind; kind != "OCIRepository" {
-		fields = append(fields, "spec.sourceRef.kind="+kind)
+// unsupported lists what a Kustomization asks for and this version can't do. A source of another
+// kind or group is such a thing too.
+func (r *kustomizations) unsupported(l *look) []string {
+	fields := unsupported(l.raw, kustomizationFields())
+	ref := l.ks.Spec.SourceRef
+	if group, _, _ := strings.Cut(ref.APIVersion, "/"); ref.APIVersion != "" && group != sourcev1.GroupVersion.Group {
+		fields = append(fields, "spec.sourceRef.apiVersion="+ref.APIVersion)
 	}
+	if ref.Kind != sourcev1.OCIRepositoryKind {
+		fields = append(fields, "spec.sourceRef.kind="+ref.Kind)
+	}
+	return fields
+}
+
+func (r *kustomizations) stall(ctx context.Context, l *look, fields []string) (ctrl.Result, error) {
+	r.waiters.stop(l.key())
 	r.handled(l)
 	l.ks.Status.ObservedGeneration = l.ks.Generation
 	message := unsupportedMessage(fields)
@@ -168,7 +182,11 @@ func (r *kustomizations) attempt(ctx context.Context, l *look) (time.Duration, e
 		return r.withoutSource(l, err), nil
 	}
 	requested := l.ks.Annotations[meta.ReconcileRequestAnnotation]
-	a := r.attempts.of(l.key(), goal{src.Revision, l.ks.Generation, requested}, time.Now())
+	now := time.Now()
+	a := r.attempts.of(l.key(), goal{src.Revision, l.ks.Generation, requested}, now)
+	if a.started.Equal(now) {
+		r.waiters.stop(l.key()) // what an earlier attempt waited for says nothing about this one
+	}
 	ctx, cancel := context.WithTimeout(ctx, max(shortestLook, time.Until(a.started.Add(timeout(l.ks)))))
 	defer cancel()
 	previous := l.ks.Status.LastAttemptedRevision
@@ -176,7 +194,7 @@ func (r *kustomizations) attempt(ctx context.Context, l *look) (time.Duration, e
 	view := deploy.View{Path: l.ks.Spec.Path, TargetNamespace: l.ks.Spec.TargetNamespace}
 	objects, empty, err := r.contents.Objects(ctx, src.Key, src.Revision, view)
 	if err != nil {
-		return r.withoutObjects(l, a, err), nil
+		return r.withoutObjects(l, a, previous, err), nil
 	}
 	out := r.engine.Run(ctx, r.request(l, src, objects, empty))
 	r.events.changes(l.ks, src, out.Changes)
@@ -217,7 +235,7 @@ func timeout(ks *kustomizev1.Kustomization) time.Duration {
 
 func retryInterval(ks *kustomizev1.Kustomization) time.Duration {
 	if ks.Spec.RetryInterval != nil && ks.Spec.RetryInterval.Duration > 0 {
-		return ks.Spec.RetryInterval.Duration
+		return intervalOf(*ks.Spec.RetryInterval)
 	}
-	return ks.Spec.Interval.Duration
+	return intervalOf(ks.Spec.Interval)
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -34,6 +35,12 @@ func readOCIRepository(ctx context.Context, c client.Reader, key types.Namespace
 	}
 	return repo, raw, nil
 }
+
+// shortestInterval bounds how often anything is looked at again by itself. What the definitions allow
+// as an interval includes none at all, which would mean never.
+const shortestInterval = time.Second
+
+func intervalOf(d metav1.Duration) time.Duration { return max(d.Duration, shortestInterval) }
 
 // jitter spreads what would otherwise come at the same time: a percentage by which an interval is
 // made longer or shorter at random.

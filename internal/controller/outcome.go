@@ -57,6 +57,7 @@ func (r *kustomizations) source(ctx context.Context, l *look) (artifactSource, e
 const originRevision = "org.opencontainers.image.revision"
 
 func (r *kustomizations) withoutSource(l *look, err error) time.Duration {
+	r.handled(l)
 	message := err.Error() + ", retrying in " + sourceRetry.String()
 	l.conditions().failing(meta.ArtifactFailedReason, message)
 	l.ks.Status.ObservedGeneration = l.ks.Generation
@@ -65,10 +66,11 @@ func (r *kustomizations) withoutSource(l *look, err error) time.Duration {
 
 // withoutObjects reports that an artifact could not be turned into objects. The cluster stays as
 // it is: what can't be read is unknown, not empty.
-func (r *kustomizations) withoutObjects(l *look, a *attempt, err error) time.Duration {
+func (r *kustomizations) withoutObjects(l *look, a *attempt, previous string, err error) time.Duration {
 	var missing *contentsMissingError
 	if errors.As(err, &missing) {
-		if !l.conditions().isReady() { // after a restart what runs goes on being ready
+		// After a restart the verdict on what runs stays what it was.
+		if previous != a.goal.revision || l.ks.Status.ObservedGeneration != l.ks.Generation {
 			l.conditions().working("waiting for the artifact to be fetched: " + err.Error())
 		}
 		return sourceRetry
@@ -184,14 +186,14 @@ func (r *kustomizations) held(l *look, a *attempt, src artifactSource, out deplo
 	l.ks.Status.ObservedGeneration = l.ks.Generation
 	l.ks.Status.LastAppliedRevision = src.Revision
 	l.ks.Status.LastAppliedOriginRevision = src.OriginRevision
-	return r.jitter.of(l.ks.Spec.Interval.Duration)
+	return r.jitter.of(intervalOf(l.ks.Spec.Interval))
 }
 
 // done reports that all is as wanted.
 func (r *kustomizations) done(l *look, a *attempt, src artifactSource) time.Duration {
 	r.handled(l)
 	r.waiters.stop(l.key())
-	interval := l.ks.Spec.Interval.Duration
+	interval := intervalOf(l.ks.Spec.Interval)
 	news := !l.conditions().isReady() || l.ks.Status.LastAppliedRevision != src.Revision || l.ks.Status.ObservedGeneration != l.ks.Generation
 	if l.ks.Spec.Wait {
 		l.conditions().set(meta.HealthyCondition, metav1.ConditionTrue, meta.SucceededReason, "all objects are healthy")

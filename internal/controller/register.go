@@ -114,6 +114,7 @@ func registerSources(mgr manager.Manager, opts Options, p parts) error {
 		events:    events{p.recorders.source},
 		serveAddr: advertised,
 		jitter:    jitter{opts.Jitter},
+		retries:   workqueue.NewTypedItemExponentialFailureRateLimiter[types.NamespacedName](opts.MinRetry, opts.MaxRetry),
 	}
 	repository := newObject(sourcev1.GroupVersion.WithKind(sourcev1.OCIRepositoryKind))
 	return ctrl.NewControllerManagedBy(mgr).Named("ocirepository").

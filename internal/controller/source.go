@@ -193,7 +193,7 @@ func referenceOf(repo *sourcev1.OCIRepository) (artifact.Reference, error) {
 }
 
 // fetch polls the registry and, if there is something new, fetches it. Failures are in the status;
-// the returned error has the poll repeated with backoff.
+// the returned error says when to try again.
 func (s *sources) fetch(ctx context.Context, p *poll, reference artifact.Reference) error {
 	limit := defaultFetchTimeout
 	if t := p.repo.Spec.Timeout; t != nil && t.Duration > 0 {
@@ -203,14 +203,14 @@ func (s *sources) fetch(ctx context.Context, p *poll, reference artifact.Referen
 	defer cancel()
 	registryClient, err := s.clients.of(limited, p.repo)
 	if err != nil {
-		return s.failed(p, err)
+		return s.failed(ctx, p, err)
 	}
 	got, err := deploy.Fetch(limited, deploy.FetchRequest{
 		Client: registryClient, Store: s.artifacts.store, Reference: reference,
 		Known: s.artifacts.stored(p.key()), WorkDir: s.artifacts.work,
 	})
 	if err != nil {
-		return s.failed(p, err)
+		return s.failed(ctx, p, err)
 	}
 	if !got.Unchanged {
 		s.artifacts.put(p.key(), fetched{revision: got.Revision, layer: got.Layer, annotations: got.Annotations})
@@ -220,25 +220,30 @@ func (s *sources) fetch(ctx context.Context, p *poll, reference artifact.Referen
 }
 
 // failed reports a failed poll. What was fetched before stays in use.
-func (s *sources) failed(p *poll, err error) error {
-	reason := sourcev1.OCIPullFailedReason
-	var auth *credentialsError
-	var refused *artifact.RefusedError
-	var remote *registry.Error
-	switch {
-	case errors.As(err, &auth), errors.As(err, &remote) && (remote.Code == registry.Unauthorized || remote.Code == registry.Forbidden):
-		reason = sourcev1.AuthenticationFailedReason
-	case errors.As(err, &refused):
-		reason = sourcev1.OCILayerOperationFailedReason
-	}
-	message := err.Error()
+func (s *sources) failed(ctx context.Context, p *poll, err error) error {
+	reason, message := fetchReason(err), err.Error()
 	if p.conditions().get(meta.ReadyCondition).Message != message {
+		ctrl.LoggerFrom(ctx).Info("Fetching does not work", "reason", reason, "error", message)
 		s.events.warn(p.repo, nil, reason, message)
 	}
 	p.conditions().failing(reason, message)
 	p.conditions().set(sourcev1.FetchFailedCondition, metav1.ConditionTrue, reason, message)
 	p.repo.Status.ObservedGeneration = p.repo.Generation
-	return fmt.Errorf("OCIRepository/%s: %w", p.key(), err)
+	return err
+}
+
+func fetchReason(err error) string {
+	var auth *credentialsError
+	var refused *artifact.RefusedError
+	var remote *registry.Error
+	switch {
+	case errors.As(err, &auth), errors.As(err, &remote) && (remote.Code == registry.Unauthorized || remote.Code == registry.Forbidden):
+		return sourcev1.AuthenticationFailedReason
+	case errors.As(err, &refused):
+		return sourcev1.OCILayerOperationFailedReason
+	default:
+		return sourcev1.OCIPullFailedReason
+	}
 }
 
 // succeeded reports a poll that left the source with the newest artifact.

@@ -28,7 +28,7 @@ func ociRepositoryFields() honoured {
 
 func kustomizationFields() honoured {
 	return honoured{
-		"sourceRef": nil, "path": nil, "targetNamespace": nil, "prune": nil, "deletionPolicy": nil, "wait": nil,
+		"sourceRef": {"apiVersion": nil, "kind": nil, "name": nil, "namespace": nil}, "path": nil, "targetNamespace": nil, "prune": nil, "deletionPolicy": nil, "wait": nil,
 		"timeout": nil, "interval": nil, "retryInterval": nil, "force": nil, "suspend": nil,
 	}
 }

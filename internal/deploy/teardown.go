@@ -7,11 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"strings"
 
 	"github.com/kustomizer/kustomizer/internal/apply"
 	"github.com/kustomizer/kustomizer/internal/cause"
 	"github.com/kustomizer/kustomizer/internal/cluster"
 	"github.com/kustomizer/kustomizer/internal/object"
+	"github.com/kustomizer/kustomizer/internal/observe"
 	"github.com/kustomizer/kustomizer/internal/plan"
 	"github.com/kustomizer/kustomizer/internal/record"
 	"github.com/kustomizer/kustomizer/internal/rehearse"
@@ -109,7 +111,25 @@ func (r *run) teardown(ctx context.Context, req TeardownRequest) TeardownOutcome
 		out.Wait = waiting
 		return TeardownOutcome{Outcome: out}
 	}
-	return r.finish(ctx, r.left(result.Failures), req.GiveUp)
+	left := r.left(result.Failures)
+	if req.AwaitGone {
+		left = append(left, r.stuck(waiting)...)
+	}
+	return r.finish(ctx, left, req.GiveUp)
+}
+
+// stuck lists what was deleted and is still there.
+func (r *run) stuck(waiting observe.Want) []plan.Step {
+	var out []plan.Step
+	for _, o := range waiting.Objects {
+		s := *r.staleStep(o.ID)
+		s.Reason = "it is still being deleted"
+		if held := s.Live.GetFinalizers(); len(held) > 0 {
+			s.Reason += ": finalizers " + strings.Join(held, ", ")
+		}
+		out = append(out, s)
+	}
+	return out
 }
 
 // unknown names the objects of which nobody can say whether they are there: they are looked at
@@ -154,8 +174,9 @@ func (r *run) left(failures []*apply.Failure) []plan.Step {
 	return out
 }
 
-// finish writes down what stays and removes the record. When there is no more time, that neither
-// can be done does not hold up the owner: the outcome still says what stays.
+// finish writes down what stays and removes the record. When there is no more time, or the namespace
+// to write it down in goes itself, that neither can be done does not hold up the owner: the outcome
+// still says what stays.
 func (r *run) finish(ctx context.Context, left []plan.Step, giveUp bool) TeardownOutcome {
 	out := TeardownOutcome{Left: left}
 	var err error
@@ -165,6 +186,7 @@ func (r *run) finish(ctx context.Context, left []plan.Step, giveUp bool) Teardow
 	if err == nil {
 		err = r.record.Delete(ctx, r.engine.Cluster)
 	}
+	giveUp = giveUp || cluster.CauseOf(err).Code == cause.NamespaceGoing
 	if err != nil && (!giveUp || transient(err)) {
 		return TeardownOutcome{Outcome: r.outcome(Failed, err)}
 	}
