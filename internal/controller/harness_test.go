@@ -281,19 +281,23 @@ func (a *arena) reconcile(t *testing.T, resource schema.GroupVersionResource, na
 }
 
 // waitForSource waits until a source has fetched a revision.
-func (a *arena) waitForSource(t *testing.T, name, revision string) *sourcev1.OCIRepository {
+func (a *arena) waitForSource(t *testing.T, name, revision string) {
 	t.Helper()
-	out := &sourcev1.OCIRepository{}
-	a.wait(t, repositoriesResource(), name, "has fetched "+revision, func(u *unstructured.Unstructured) error {
-		if err := convert(u, out); err != nil {
+	a.wait(t, repositoriesResource(), name, "has fetched "+revision, hasFetched(revision))
+}
+
+// hasFetched says why a source has not fetched a revision.
+func hasFetched(revision string) func(u *unstructured.Unstructured) error {
+	return func(u *unstructured.Unstructured) error {
+		repo := &sourcev1.OCIRepository{}
+		if err := convert(u, repo); err != nil {
 			return err
 		}
-		if out.Status.Artifact == nil || out.Status.Artifact.Revision != revision {
-			return fmt.Errorf("its artifact is %+v, its conditions %s", out.Status.Artifact, describe(out.Status.Conditions))
+		if repo.Status.Artifact == nil || repo.Status.Artifact.Revision != revision {
+			return fmt.Errorf("its artifact is %+v, its conditions are %s", repo.Status.Artifact, describe(repo.Status.Conditions))
 		}
 		return conditionIs(u, meta.ReadyCondition, "True")
-	})
-	return out
+	}
 }
 
 // waitForReady waits until a Kustomization is ready with a revision.
@@ -351,6 +355,14 @@ func waitUntil(t *testing.T, resource dynamic.ResourceInterface, name, what stri
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), converges)
 	defer cancel()
+	if err := watchUntil(ctx, resource, name, check); err != nil {
+		t.Fatalf("waiting until %s %s: %v", name, what, err)
+	}
+}
+
+// watchUntil is waitUntil for those who have something else to wait for as well. The error says
+// what the check said last.
+func watchUntil(ctx context.Context, resource dynamic.ResourceInterface, name string, check func(*unstructured.Unstructured) error) error {
 	only := "metadata.name=" + name
 	last := errors.New("it was not seen")
 	_, err := watchtools.UntilWithSync(ctx, &cache.ListWatch{
@@ -372,8 +384,9 @@ func waitUntil(t *testing.T, resource dynamic.ResourceInterface, name, what stri
 		return last == nil, nil
 	})
 	if err != nil {
-		t.Fatalf("waiting until %s %s: %v: %v", name, what, err, last)
+		return fmt.Errorf("%w: %w", err, last)
 	}
+	return nil
 }
 
 // recorded returns what is on record for one of the arena's Kustomizations.
