@@ -75,6 +75,8 @@ func (t *tree) locate(path string) (string, error) {
 		return dir, nil
 	case t.Exists(dir):
 		return "", &PathError{Path: path, Reason: "is a file of the artifact, not a directory"}
+	case t.files == 0:
+		return "", &PathError{Path: path, Reason: "not found: the artifact holds no files"}
 	default:
 		return "", &PathError{Path: path, Reason: "not found in the artifact"}
 	}
