@@ -73,6 +73,14 @@ type Writer struct {
 	Overrides []string // see [plan.Policy]
 	// Gone is how long a replaced object may take to disappear.
 	Gone time.Duration
+	// Done, which may be nil, is told of each change as it is made, one at a time.
+	Done func(Change)
+}
+
+func (w *Writer) done(c Change) {
+	if w.Done != nil {
+		w.Done(c)
+	}
 }
 
 // do makes one step true.

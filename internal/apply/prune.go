@@ -68,7 +68,9 @@ func (w *Writer) deleteBatch(ctx context.Context, steps []plan.Step, out *Result
 				out.Failures = append(out.Failures, failure(s, err))
 				return nil
 			}
-			out.Changes = append(out.Changes, Change{ID: s.ID, Action: plan.Delete, Object: s.Live})
+			change := Change{ID: s.ID, Action: plan.Delete, Object: s.Live}
+			out.Changes = append(out.Changes, change)
+			w.done(change)
 			return nil
 		})
 	}

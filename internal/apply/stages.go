@@ -148,6 +148,7 @@ func (w *Writer) writeWave(ctx context.Context, steps []plan.Step, out *Result) 
 				return nil
 			}
 			out.Changes = append(out.Changes, change)
+			w.done(change)
 			return nil
 		})
 	}

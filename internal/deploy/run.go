@@ -52,6 +52,13 @@ type Request struct {
 	// Recorded is told what is on record each time that changes and before anything is written on
 	// the strength of it.
 	Recorded func(ctx context.Context, entries map[object.ID]plan.Entry) error
+	// Approve, which may be nil, is shown the plan before anything is written. Its error ends the
+	// run.
+	Approve func(ctx context.Context, p *plan.Plan) error
+	// Changed, which may be nil, is told of each change as it is made.
+	Changed func(apply.Change)
+
+	lock *runLock // nil where nothing else keeps runs apart
 }
 
 // State says how far a run came.
@@ -111,6 +118,11 @@ func (e *Engine) Run(ctx context.Context, req Request) Outcome {
 	if refused := r.plan.Refused(); len(refused) > 0 {
 		return r.outcome(Failed, &RefusedError{Steps: refused})
 	}
+	if req.Approve != nil {
+		if err := req.Approve(ctx, r.plan); err != nil {
+			return r.outcome(Failed, err)
+		}
+	}
 	if err := r.recordUnion(ctx); err != nil {
 		return r.outcome(Failed, err)
 	}
@@ -160,7 +172,7 @@ func (e *Engine) decide(ctx context.Context, req Request) (*run, error) {
 	}
 	r.facts = facts
 	r.plan = plan.Decide(facts, r.req.Policy)
-	r.writer = &apply.Writer{Cluster: e.Cluster, Owner: req.Owner, Overrides: req.Policy.Overrides, Gone: replaceTimeout}
+	r.writer = &apply.Writer{Cluster: e.Cluster, Owner: req.Owner, Overrides: req.Policy.Overrides, Gone: replaceTimeout, Done: req.Changed}
 	return r, nil
 }
 
@@ -171,7 +183,7 @@ func (r *run) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if r.record, err = record.Load(ctx, r.engine.Cluster, r.req.Owner, r.req.RecordNamespace); err != nil {
+	if r.record, err = r.loadRecord(ctx); err != nil {
 		return err
 	}
 	r.entries = map[object.ID]plan.Entry{}
@@ -191,6 +203,24 @@ func (r *run) load(ctx context.Context) error {
 		r.noPrune("the record was made in another cluster")
 	}
 	return nil
+}
+
+func (r *run) loadRecord(ctx context.Context) (*record.Record, error) {
+	read := func(ctx context.Context) (*record.Record, error) {
+		return record.Load(ctx, r.engine.Cluster, r.req.Owner, r.req.RecordNamespace)
+	}
+	if r.req.lock != nil {
+		return r.req.lock.load(ctx, read)
+	}
+	return read(ctx)
+}
+
+// hold takes the run lock, where there is one, before the first write.
+func (r *run) hold(ctx context.Context) error {
+	if r.req.lock == nil {
+		return nil
+	}
+	return r.req.lock.hold(ctx, r.engine.Cluster, r.entries)
 }
 
 func (r *run) noPrune(why string) {

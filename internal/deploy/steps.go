@@ -22,6 +22,11 @@ import (
 
 // recordUnion stores what was and what is about to be, before the first write.
 func (r *run) recordUnion(ctx context.Context) error {
+	if r.plan.Writes() {
+		if err := r.hold(ctx); err != nil {
+			return err
+		}
+	}
 	grown := !r.record.Exists && len(r.entries) > 0
 	for _, s := range r.plan.Steps {
 		if entry, grows := r.intention(s); grows {

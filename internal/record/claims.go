@@ -46,5 +46,21 @@ func loadForeign(ctx context.Context, c *cluster.Cluster, owner plan.Owner, name
 	if errors.As(err, &format) {
 		return &Record{Owner: owner, Namespace: namespace, Exists: true, Damage: []string{format.Error()}}, nil
 	}
+	if err == nil && !r.Exists && owner.Kind == plan.OwnerInventory {
+		err = r.loadProjected(ctx, c)
+	}
 	return r, err
+}
+
+// loadProjected takes the entries of an inventory that Kustomizer made.
+func (r *Record) loadProjected(ctx context.Context, c *cluster.Cluster) error {
+	p, _, err := LoadProjection(ctx, c, r.Owner)
+	var none *NotInventoryError
+	if errors.As(err, &none) {
+		return nil
+	}
+	for _, e := range p.Entries {
+		r.Entries[e.ID] = e
+	}
+	return err
 }

@@ -31,6 +31,8 @@ type head struct {
 	Cluster  string `json:"cluster,omitempty"`
 	Digest   string `json:"digest,omitempty"`
 	Revision string `json:"revision,omitempty"`
+	Holder   string `json:"holder,omitempty"` // see [Holder]
+	Beat     string `json:"beat,omitempty"`
 }
 
 // line is an entry as it is stored: one JSON object a line.

@@ -17,6 +17,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -64,8 +65,10 @@ type Record struct {
 	// saved, so that it stays damaged until a person mends it.
 	Damage []string
 
+	mu     sync.Mutex // guards what follows while the record is held, see [Record.Hold]
 	chunks []chunk
 	count  int // chunks that there are, or should be
+	holder Holder
 }
 
 // chunk is one ConfigMap of a record.
@@ -162,6 +165,7 @@ func (r *Record) read(cm *unstructured.Unstructured) error {
 	}
 	if index == 0 {
 		r.Head = Head{Cluster: h.Cluster, Digest: h.Digest, Revision: h.Revision}
+		r.holder = Holder{Name: h.Holder, Beat: h.Beat}
 	}
 	for _, e := range entries {
 		r.Entries[e.ID] = e
@@ -198,6 +202,8 @@ func (r *Record) IDs() []object.ID {
 
 // Delete removes the record. To be called when nothing on it exists any more.
 func (r *Record) Delete(ctx context.Context, c *cluster.Cluster) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	for _, ch := range slices.Backward(r.chunks) {
 		if ch.object == nil {
 			continue

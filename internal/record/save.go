@@ -38,6 +38,12 @@ func (e *ConflictError) Unwrap() error { return e.Err }
 // written last, and no entry moves from one chunk to another, so that a crash in between leaves
 // each entry either as it was or as it will be.
 func (r *Record) Save(ctx context.Context, c *cluster.Cluster, h Head, entries map[object.ID]plan.Entry) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.save(ctx, c, h, entries)
+}
+
+func (r *Record) save(ctx context.Context, c *cluster.Cluster, h Head, entries map[object.ID]plan.Entry) error {
 	if err := r.place(entries); err != nil {
 		return fmt.Errorf("writing the record of %s: %w", r.Owner, err)
 	}
@@ -153,6 +159,7 @@ func (r *Record) encodeHead(ch *chunk, h Head) (string, error) {
 	about := head{Owner: r.Owner.String(), Index: ch.index, Count: r.count}
 	if ch.index == 0 {
 		about.Cluster, about.Digest, about.Revision = h.Cluster, h.Digest, h.Revision
+		about.Holder, about.Beat = r.holder.Name, r.holder.Beat
 	}
 	text, err := json.Marshal(about)
 	return string(text), err
