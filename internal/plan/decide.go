@@ -59,14 +59,14 @@ func DecideWant(f *Facts, want *Want, policy Policy) Step {
 		return s
 	case live.Presence == Unknown && f.Rehearsals[want.ID].Failed == nil:
 		s.Action, s.Cause = Refuse, live.Cause
-		s.Reason = "its state is unknown: " + live.Cause.String()
+		s.Reason = unknown(live)
 		return s
 	}
 	if reason := optedOut(want.Object, live.Object); reason != "" {
 		s.Action, s.Reason = Skip, reason
 		return s
 	}
-	if other, ok := f.Claims[want.ID]; ok {
+	if other, ok := f.Claims[want.ID]; ok && !(policy.Adopt && other.Kind == f.Owner.Kind) {
 		return contested(s, other, f.Rehearsals[want.ID])
 	}
 	return decideRehearsed(f, s, policy)
@@ -85,6 +85,7 @@ func contested(s Step, other Owner, r Rehearsal) Step {
 
 func decideRehearsed(f *Facts, s Step, policy Policy) Step {
 	r := f.Rehearsals[s.ID]
+	s.Result = r.Result
 	switch {
 	case r.Failed != nil:
 		return refusal(s, *r.Failed, policy)
@@ -159,7 +160,7 @@ func finalizers(u *unstructured.Unstructured) string {
 	if held := u.GetFinalizers(); len(held) > 0 {
 		return "finalizers " + strings.Join(held, ", ")
 	}
-	return "it is being deleted"
+	return ""
 }
 
 // sameContent says whether two states of an object are the same in everything a manifest can

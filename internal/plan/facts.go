@@ -93,6 +93,9 @@ type Policy struct {
 	Force    bool   // replace objects with changed immutable fields
 	GuardOff bool   // delete without the brake, as Flux does
 	Approved string // hash of the plan whose deletions a person approved
+	// Adopt takes over objects that belong to another owner of the same kind. One of another kind
+	// would keep its own labels on them, and go on deleting them.
+	Adopt bool
 	// Protected lists namespaces that are never deleted, beside the system's own.
 	Protected []string
 	// Overrides lists field managers, beside the built-in ones, whose changes are undone.

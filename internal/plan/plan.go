@@ -46,6 +46,8 @@ type Step struct {
 	Want   *Want       // nil for objects that are not in the set
 	Live   *unstructured.Unstructured
 	Entry  Entry // as remembered; zero where it is not
+	// Result is the object as the server said it would be stored, where it was asked.
+	Result *unstructured.Unstructured
 	// Corrects: what is wanted did not change, so this puts back what somebody else changed.
 	Corrects bool
 	// CleanUp: fields of overridden managers must be taken over before the apply.
@@ -68,6 +70,8 @@ type Plan struct {
 	Steps []Step // objects of the set, in apply order
 	Stale []Step // objects that left the set, in the order of their deletion
 	Brake *Brake // not nil: nothing of Stale is deleted until it is released
+	// Spared names the objects of protected kinds that a [Teardown] leaves unless they are approved.
+	Spared *Brake
 }
 
 // Refused returns the steps because of which nothing may be applied.

@@ -4,6 +4,7 @@ package plan
 
 import (
 	"slices"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
@@ -16,7 +17,7 @@ func DecideStale(f *Facts, entry Entry, policy Policy) Step {
 	s := Step{ID: entry.ID, Entry: entry, Live: live.Object}
 	switch live.Presence {
 	case Unknown:
-		s.Action, s.Reason = Keep, "its state is unknown: "+live.Cause.String()
+		s.Action, s.Reason = Keep, unknown(live)
 		return s
 	case Absent:
 		s.Action, s.Reason = Forget, "it is gone"
@@ -24,6 +25,11 @@ func DecideStale(f *Facts, entry Entry, policy Policy) Step {
 	}
 	s.Action, s.Reason = judge(f.Owner, entry, live.Object, policy)
 	return s
+}
+
+// unknown says why nobody can tell whether an object is there.
+func unknown(live Live) string {
+	return strings.TrimSuffix("its state is unknown: "+live.Cause.String(), ": ")
 }
 
 // judge decides about a stale object that exists.
@@ -38,7 +44,7 @@ func judge(owner Owner, entry Entry, live *unstructured.Unstructured, policy Pol
 	case reason != "":
 		return Keep, reason
 	case live.GetDeletionTimestamp() != nil:
-		return Keep, "it is being deleted: " + finalizers(live)
+		return Keep, strings.TrimSuffix("it is being deleted: "+finalizers(live), ": ")
 	case !entry.Pending && entry.UID != string(live.GetUID()):
 		return Keep, "it is not the object we applied, but a namesake with our labels"
 	case entry.Pending && appliedFields(live, owner.Manager) == nil:

@@ -46,5 +46,5 @@ func releaseProtected(f *Facts, p *Plan, approved string) {
 			s.Action, s.Reason = Delete, ""
 		}
 	}
-	p.Brake = b
+	p.Spared = b
 }
