@@ -90,7 +90,7 @@ func TestDefinitionsAndNamespacesInOneSet(t *testing.T) {
 		w.mustRun(w.request(set...), deploy.Done, "corrected Thing/shop/one")
 		quiet(w, w.request(set...))
 	})
-	t.Run("without the definition the set is refused, and nothing counts as gone that may be there", func(t *testing.T) {
+	t.Run("a group whose server does not answer is not gone", func(t *testing.T) {
 		w.t = t
 		broken := `
 apiVersion: apiregistration.k8s.io/v1

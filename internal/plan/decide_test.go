@@ -438,13 +438,27 @@ func TestTeardown(t *testing.T) {
 	kept := func(kind string) string {
 		return "keep " + kind + "/a: a " + kind + " is deleted only where that was asked for by name"
 	}
-	t.Run("spares protected kinds, and has no brake", func(t *testing.T) {
+	t.Run("spares protected kinds", func(t *testing.T) {
 		t.Parallel()
 		w := facts(t)
 		p := plan.Teardown(&w.Facts, w.policy, false)
-		want := []string{kept("PersistentVolumeClaim"), "delete Deployment/a", "keep Secret/unknown: its state is unknown", "delete ConfigMap/a", kept("Namespace")}
-		if diff := cmp.Diff(want, actions(p)); diff != "" || p.Brake != nil {
-			t.Errorf("decided (-want +got):\n%s\nbrake %v", diff, p.Brake)
+		want := []string{
+			kept("PersistentVolumeClaim"), "delete Deployment/a", "keep Secret/unknown: its state is unknown",
+			"delete ConfigMap/a", kept("Namespace"),
+		}
+		if diff := cmp.Diff(want, actions(p)); diff != "" {
+			t.Errorf("decided (-want +got):\n%s", diff)
+		}
+		if p.Brake != nil || p.Spared == nil || p.Spared.Released || len(p.Spared.Objects) != 2 {
+			t.Fatalf("brake %+v, spared %+v", p.Brake, p.Spared)
+		}
+		w.policy.Approved = p.Spared.Hash
+		if p := plan.Teardown(&w.Facts, w.policy, false); len(p.Deletions()) != 4 || !p.Spared.Released {
+			t.Errorf("approved, but not released: %s", actions(p))
+		}
+		w.Origin = "sha256:two@1"
+		if p := plan.Teardown(&w.Facts, w.policy, false); len(p.Deletions()) != 2 {
+			t.Errorf("released by the approval of something else: %s", actions(p))
 		}
 	})
 	t.Run("takes them where they are named", func(t *testing.T) {

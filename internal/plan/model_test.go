@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plan_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/kustomizer/kustomizer/internal/cause"
+	"github.com/kustomizer/kustomizer/internal/object"
+	"github.com/kustomizer/kustomizer/internal/plan"
+)
+
+// randomWorld makes a small world in which anything can be the case.
+func randomWorld(t testing.TB, r *rand.Rand) *world {
+	w := newWorld(t)
+	kinds := []string{"ConfigMap", "Deployment", "Namespace", "PersistentVolumeClaim", "StatefulSet"}
+	coin := func() bool { return r.IntN(2) == 0 }
+	for i := range 1 + r.IntN(6) {
+		kind, name := kinds[r.IntN(len(kinds))], fmt.Sprintf("o%d", i)
+		u := manifest(t, kind, name)
+		id := object.Of(u)
+		if coin() {
+			w.wanted(kind, name)
+			delete(w.Live, id)
+		}
+		if coin() {
+			w.Record[id] = plan.Entry{
+				ID: id, Version: "v1", UID: "uid-" + name,
+				Pending: r.IntN(5) == 0, Retained: r.IntN(5) == 0, Unproven: r.IntN(5) == 0,
+			}
+		}
+		w.Live[id] = randomLive(r, applied(u))
+		if live := w.Live[id]; live.Presence == plan.Present && coin() {
+			result := live.Object.DeepCopy()
+			if coin() {
+				result.Object["data"] = map[string]any{"key": "new"}
+			}
+			w.rehearsed(id, result, false)
+		} else if coin() {
+			w.rehearsed(id, applied(u), live.Presence == plan.Absent)
+		} else if coin() {
+			w.refused(id, []cause.Code{cause.ImmutableField, cause.InvalidObject}[r.IntN(2)])
+		}
+		if r.IntN(6) == 0 {
+			w.Claims[id] = plan.Kustomization("apps", "other")
+		}
+	}
+	w.policy = plan.Policy{Prune: r.IntN(4) > 0, Force: coin(), GuardOff: r.IntN(3) == 0}
+	return w
+}
+
+func randomLive(r *rand.Rand, u *unstructured.Unstructured) plan.Live {
+	switch r.IntN(7) {
+	case 0:
+		return plan.Live{}
+	case 1:
+		return plan.Live{Cause: cause.Cause{Code: cause.ServerUnavailable}}
+	case 2:
+		return plan.Live{Presence: plan.Absent}
+	case 3:
+		u.SetLabels(nil)
+	case 4:
+		u.SetUID(types.UID("a namesake"))
+	case 5:
+		now := metav1.Now()
+		u.SetDeletionTimestamp(&now)
+	}
+	return plan.Live{Presence: plan.Present, Object: u}
+}
+
+// What holds for every plan, whatever the facts: FAULTS.md's "no wrong prune" and "unknown is not
+// empty", and the brake.
+func TestInvariantsOfEveryPlan(t *testing.T) {
+	t.Parallel()
+	seed := rand.Uint64()
+	r := rand.New(rand.NewPCG(seed, 0))
+	deleted, held, approved := 0, 0, 0
+	for i := range 3000 {
+		w := randomWorld(t, r)
+		p := w.decide()
+		check(t, w, p)
+		if p.Brake != nil {
+			held++
+			w.policy.Approved = p.Brake.Hash
+			released := w.decide()
+			check(t, w, released)
+			approved += len(released.Deletions())
+		}
+		deleted += len(p.Deletions())
+		if t.Failed() {
+			t.Fatalf("world %d of seed %d", i, seed)
+		}
+	}
+	if deleted == 0 || held == 0 || approved == 0 {
+		t.Errorf("the worlds prove nothing: %d deleted, %d held, %d approved", deleted, held, approved)
+	}
+}
+
+func check(t *testing.T, w *world, p *plan.Plan) {
+	t.Helper()
+	checkDeletions(t, w, p)
+	wanted := map[object.ID]bool{}
+	for _, want := range w.Wants {
+		wanted[want.ID] = true
+	}
+	if len(p.Steps) != len(w.Wants) {
+		t.Errorf("%d steps for %d objects", len(p.Steps), len(w.Wants))
+	}
+	for _, s := range p.Steps {
+		writes := slices.Contains([]plan.Action{plan.Create, plan.Configure, plan.Replace}, s.Action)
+		live := w.Live[s.ID]
+		switch {
+		case writes && live.Presence == plan.Unknown:
+			t.Errorf("%s: %s though nobody knows whether it is there", s.ID, s.Action)
+		case writes && w.Rehearsals[s.ID].Result == nil && s.Action != plan.Replace:
+			t.Errorf("%s: %s without a rehearsal", s.ID, s.Action)
+		case writes && w.Claims[s.ID] != (plan.Owner{}):
+			t.Errorf("%s: %s though it is another owner's", s.ID, s.Action)
+		case (s.Action == plan.Configure || s.Action == plan.Replace) && s.Live == nil:
+			t.Errorf("%s: %s of nothing", s.ID, s.Action)
+		case s.Action == plan.Replace && (!w.policy.Force || w.Rehearsals[s.ID].Failed.Code != cause.ImmutableField):
+			t.Errorf("%s: replaced without force or need", s.ID)
+		case s.Action == plan.Replace && (s.ID.Kind == "Namespace" || s.ID.Kind == "PersistentVolumeClaim"):
+			t.Errorf("%s: replaced", s.ID)
+		}
+	}
+	for _, s := range p.Stale {
+		if wanted[s.ID] {
+			t.Errorf("%s is wanted and stale", s.ID)
+		}
+		if s.Action == plan.Forget && w.Live[s.ID].Presence == plan.Unknown {
+			t.Errorf("%s: forgotten though nobody knows whether it is there", s.ID)
+		}
+	}
+}
+
+func checkDeletions(t *testing.T, w *world, p *plan.Plan) {
+	t.Helper()
+	going := p.Deletions()
+	for _, s := range going {
+		e, remembered := w.Record[s.ID]
+		live := w.Live[s.ID]
+		switch {
+		case !remembered:
+			t.Errorf("%s: deleted, and never remembered", s.ID)
+		case live.Presence != plan.Present:
+			t.Errorf("%s: deleted, and not known to be there", s.ID)
+		case !self.Marks(live.Object):
+			t.Errorf("%s: deleted without our labels", s.ID)
+		case e.Unproven:
+			t.Errorf("%s: deleted without proof", s.ID)
+		case !e.Pending && e.UID != string(live.Object.GetUID()):
+			t.Errorf("%s: a namesake is deleted", s.ID)
+		case !w.policy.Prune:
+			t.Errorf("%s: deleted though prune is off", s.ID)
+		}
+		if !w.policy.GuardOff && (p.Brake == nil || !p.Brake.Released) {
+			if plan.Protected(s.ID, live.Object) {
+				t.Errorf("%s: deleted without approval", s.ID)
+			}
+			if len(w.Wants) == 0 {
+				t.Errorf("%s: deleted because the render is empty", s.ID)
+			}
+		}
+	}
+	if p.Brake != nil && !p.Brake.Released && len(going) > 0 {
+		t.Errorf("%d deletions while the brake is on", len(going))
+	}
+}
+
+// A plan is a function of its facts: the order in which they are stored makes no difference.
+func TestSameFactsGiveTheSamePlan(t *testing.T) {
+	t.Parallel()
+	r := rand.New(rand.NewPCG(1, 2))
+	for range 500 {
+		w := randomWorld(t, r)
+		first := w.decide()
+		slices.Reverse(w.Wants)
+		second := w.decide()
+		if a, b := strings.Join(actions(first), "\n"), strings.Join(actions(second), "\n"); a != b {
+			t.Fatalf("first:\n%s\nthen:\n%s", a, b)
+		}
+		if (first.Brake == nil) != (second.Brake == nil) || first.Brake != nil && first.Brake.Hash != second.Brake.Hash {
+			t.Fatalf("brakes %+v and %+v", first.Brake, second.Brake)
+		}
+	}
+}
