@@ -27,12 +27,14 @@ const (
 type head struct {
 	Owner    string `json:"owner"`
 	Index    int    `json:"index"`
-	Count    int    `json:"count"` // chunks that existed when this one was written
+	Count    int    `json:"count"` // chunks that there are at least; in the first one, all
 	Cluster  string `json:"cluster,omitempty"`
 	Digest   string `json:"digest,omitempty"`
 	Revision string `json:"revision,omitempty"`
 	Holder   string `json:"holder,omitempty"` // see [Holder]
 	Beat     string `json:"beat,omitempty"`
+	// Unfinished: the record is being stored for the first time, and is not whole yet.
+	Unfinished bool `json:"unfinished,omitempty"`
 }
 
 // line is an entry as it is stored: one JSON object a line.

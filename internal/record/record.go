@@ -69,6 +69,8 @@ type Record struct {
 	chunks []chunk
 	count  int // chunks that there are, or should be
 	holder Holder
+
+	unfinished bool // its first save was not, or is not, at its end
 }
 
 // chunk is one ConfigMap of a record.
@@ -122,6 +124,10 @@ func Load(ctx context.Context, c *cluster.Cluster, owner plan.Owner, namespace s
 		}
 	}
 	slices.SortFunc(r.chunks, func(a, b chunk) int { return a.index - b.index })
+	if r.unfinished {
+		r.disregard()
+		return r, nil
+	}
 	r.findGaps()
 	return r, nil
 }
@@ -165,7 +171,7 @@ func (r *Record) read(cm *unstructured.Unstructured) error {
 	}
 	if index == 0 {
 		r.Head = Head{Cluster: h.Cluster, Digest: h.Digest, Revision: h.Revision}
-		r.holder = Holder{Name: h.Holder, Beat: h.Beat}
+		r.holder, r.unfinished = Holder{Name: h.Holder, Beat: h.Beat}, h.Unfinished
 	}
 	for _, e := range entries {
 		r.Entries[e.ID] = e
@@ -175,6 +181,18 @@ func (r *Record) read(cm *unstructured.Unstructured) error {
 	r.count = max(r.count, index+1, min(h.Count, maxChunks))
 	r.Exists = true
 	return nil
+}
+
+// disregard forgets what an unfinished record says: nothing was done on the strength of it. Its
+// chunks are written over.
+func (r *Record) disregard() {
+	r.Exists, r.Entries, r.Damage, r.Head = false, map[object.ID]plan.Entry{}, nil, Head{}
+	r.count = 0
+	for i, c := range r.chunks {
+		r.chunks[i] = newChunk(c.index)
+		r.chunks[i].object = c.object
+		r.count = max(r.count, c.index+1)
+	}
 }
 
 // findGaps reports chunks that should be there and are not.

@@ -34,9 +34,10 @@ func (e *ConflictError) Unwrap() error { return e.Err }
 
 // Save stores the entries, and the head, as the new content of the record. Chunks whose content
 // did not change are not written. Each write carries the resource version of the read: if another
-// run wrote meanwhile the error is a [ConflictError]. The chunk that says how many there are is
-// written last, and no entry moves from one chunk to another, so that a crash in between leaves
-// each entry either as it was or as it will be.
+// run wrote meanwhile the error is a [ConflictError]. No entry moves from one chunk to another, and
+// the chunk that says how many there are is written last, so that a crash in between leaves each
+// entry either as it was or as it will be. A record of several chunks that is made says that it is
+// unfinished until it is whole: nothing was done yet on the strength of it.
 func (r *Record) Save(ctx context.Context, c *cluster.Cluster, h Head, entries map[object.ID]plan.Entry) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -47,10 +48,21 @@ func (r *Record) save(ctx context.Context, c *cluster.Cluster, h Head, entries m
 	if err := r.place(entries); err != nil {
 		return fmt.Errorf("writing the record of %s: %w", r.Owner, err)
 	}
-	for i := len(r.chunks) - 1; i >= 0; i-- {
-		if err := r.write(ctx, c, &r.chunks[i], h, entries); err != nil {
+	order := r.chunks[1:]
+	if first := &r.chunks[0]; !r.Exists && len(order) > 0 {
+		r.unfinished = true
+		if err := r.write(ctx, c, first, h, entries); err != nil {
 			return err
 		}
+	}
+	for i := range order {
+		if err := r.write(ctx, c, &order[i], h, entries); err != nil {
+			return err
+		}
+	}
+	r.unfinished = false
+	if err := r.write(ctx, c, &r.chunks[0], h, entries); err != nil {
+		return err
 	}
 	r.Head, r.Entries, r.Exists = h, maps.Clone(entries), true
 	return nil
@@ -95,8 +107,10 @@ func (r *Record) grow() {
 	r.count++
 }
 
+// hasRoom says whether an entry fits into the chunk. Where the head can't be read, no entry could be
+// read again.
 func (c *chunk) hasRoom(id object.ID) bool {
-	return len(c.members) < maxChunkEntries && c.size+entrySize(id) <= maxChunkBytes
+	return c.head == nil && len(c.members) < maxChunkEntries && c.size+entrySize(id) <= maxChunkBytes
 }
 
 func (r *Record) write(ctx context.Context, c *cluster.Cluster, ch *chunk, h Head, all map[object.ID]plan.Entry) error {
@@ -156,8 +170,9 @@ func (r *Record) encodeHead(ch *chunk, h Head) (string, error) {
 	if ch.head != nil {
 		return *ch.head, nil
 	}
-	about := head{Owner: r.Owner.String(), Index: ch.index, Count: r.count}
+	about := head{Owner: r.Owner.String(), Index: ch.index, Count: ch.index + 1}
 	if ch.index == 0 {
+		about.Count, about.Unfinished = r.count, r.unfinished
 		about.Cluster, about.Digest, about.Revision = h.Cluster, h.Digest, h.Revision
 		about.Holder, about.Beat = r.holder.Name, r.holder.Beat
 	}
