@@ -18,7 +18,8 @@ import (
 func newDeleteCmd(a *app) *cobra.Command {
 	return verb("delete", "Delete resources",
 		verb("source", "Delete sources", newDeleteKindCmd(a, ociRepositories(), "oci NAME")),
-		newDeleteKindCmd(a, kustomizations(), "kustomization NAME"))
+		newDeleteKindCmd(a, kustomizations(), "kustomization NAME"),
+		newDeleteInventoryCmd(a))
 }
 
 func newDeleteKindCmd(a *app, k kind, use string) *cobra.Command {

@@ -51,6 +51,7 @@ func newGetCmd(a *app) *cobra.Command {
 	sources.Aliases = []string{"source"}
 	return verb("get", "List resources and their status", sources,
 		newGetKindCmd(a, kustomizations(), "kustomizations [NAME...]"),
+		newGetInventoriesCmd(a),
 		newGetAllCmd(a, "all", "List sources and Kustomizations", ociRepositories(), kustomizations()))
 }
 

@@ -92,7 +92,7 @@ func (l *runLock) load(ctx context.Context, read func(context.Context) (*record.
 	if err != nil {
 		return nil, err
 	}
-	if l.held && r.Holder().Name != l.name {
+	if l.held && r.Exists && r.Holder().Name != l.name {
 		return nil, &record.HeldError{Owner: r.Owner, Holder: r.Holder()}
 	}
 	l.record = r

@@ -33,6 +33,14 @@ type TeardownRequest struct {
 	AwaitGone bool
 	// GiveUp: no more time; what could not be deleted is left behind and written down.
 	GiveUp bool
+	// HoldProtected: objects of protected kinds that stay are no leftovers. They stay on record,
+	// until their deletion is approved.
+	HoldProtected bool
+	// Approve and Changed are those of [Request].
+	Approve func(ctx context.Context, p *plan.Plan) error
+	Changed func(apply.Change)
+
+	lock *runLock
 }
 
 // TeardownOutcome is an outcome together with what stays in the cluster.
@@ -47,6 +55,7 @@ type TeardownOutcome struct {
 func (e *Engine) Teardown(ctx context.Context, req TeardownRequest) TeardownOutcome {
 	r := &run{engine: e, req: Request{
 		Owner: req.Owner, RecordNamespace: req.RecordNamespace, Policy: req.Policy, Imported: req.Imported,
+		Approve: req.Approve, Changed: req.Changed, lock: req.lock,
 	}}
 	r.req.Policy.Prune = true
 	if err := r.prepareTeardown(ctx, req); err != nil {
@@ -56,7 +65,20 @@ func (e *Engine) Teardown(ctx context.Context, req TeardownRequest) TeardownOutc
 		}
 		return TeardownOutcome{Outcome: r.outcome(Failed, err)}
 	}
+	if err := r.approveTeardown(ctx); err != nil {
+		return TeardownOutcome{Outcome: r.outcome(Failed, err)}
+	}
 	return r.teardown(ctx, req)
+}
+
+// approveTeardown has the plan approved, and takes the run lock.
+func (r *run) approveTeardown(ctx context.Context) error {
+	if r.req.Approve != nil {
+		if err := r.req.Approve(ctx, r.plan); err != nil {
+			return err
+		}
+	}
+	return r.hold(ctx)
 }
 
 // transient says whether it makes sense to try again what failed, time or not.
@@ -76,7 +98,7 @@ func (r *run) prepareTeardown(ctx context.Context, req TeardownRequest) error {
 		return err
 	}
 	r.facts = facts
-	r.writer = &apply.Writer{Cluster: r.engine.Cluster, Owner: req.Owner}
+	r.writer = &apply.Writer{Cluster: r.engine.Cluster, Owner: req.Owner, Done: req.Changed}
 	r.plan = plan.Teardown(facts, r.req.Policy, req.TakeProtected)
 	keep := req.Keep
 	if keep == "" && !r.req.Policy.Prune {
@@ -107,15 +129,29 @@ func (r *run) teardown(ctx context.Context, req TeardownRequest) TeardownOutcome
 		return TeardownOutcome{Outcome: r.end(ctx, Failed, &PruneError{Err: err})}
 	}
 	if req.AwaitGone && len(waiting.Objects) > 0 && !req.GiveUp {
-		out := r.end(ctx, Waiting, nil)
+		out := r.endTeardown(ctx, waiting)
 		out.Wait = waiting
 		return TeardownOutcome{Outcome: out}
+	}
+	if b := r.plan.Spared; req.HoldProtected && b != nil && !b.Released {
+		return TeardownOutcome{Outcome: r.end(ctx, Held, &HeldError{Owner: req.Owner, Brake: *b})}
 	}
 	left := r.left(result.Failures)
 	if req.AwaitGone {
 		left = append(left, r.stuck(waiting)...)
 	}
 	return r.finish(ctx, left, req.GiveUp)
+}
+
+// endTeardown settles the record while the last objects go. Where the namespace that the record
+// lies in is one of them, the record goes with it and can't be written any more.
+func (r *run) endTeardown(ctx context.Context, waiting observe.Want) Outcome {
+	for _, o := range waiting.Objects {
+		if o.ID == (object.ID{Kind: "Namespace", Name: r.req.RecordNamespace}) {
+			return r.outcome(Waiting, nil)
+		}
+	}
+	return r.end(ctx, Waiting, nil)
 }
 
 // stuck lists what was deleted and is still there.

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package deploy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/kustomizer/kustomizer/internal/observe"
+	"github.com/kustomizer/kustomizer/internal/plan"
+	"github.com/kustomizer/kustomizer/internal/record"
+)
+
+// InventoryDeletion says how an inventory goes.
+type InventoryDeletion struct {
+	Owner plan.Owner
+	Wait  bool // until all that was deleted is gone
+	// Approved is the hash of the objects of protected kinds that go as well.
+	Approved string
+	Lock     LockTimes
+	// Approve, which may be nil, is shown the plan before anything is deleted.
+	Approve func(ctx context.Context, p *plan.Plan) error
+}
+
+// NoInventoryError says that there is no such inventory.
+type NoInventoryError struct{ Owner plan.Owner }
+
+// Error implements error.
+func (e *NoInventoryError) Error() string {
+	return fmt.Sprintf("there is no inventory %s in the namespace %s", e.Owner.Name, e.Owner.Namespace)
+}
+
+// DamagedRecordError says that nothing can be deleted on the strength of a record.
+type DamagedRecordError struct {
+	Owner  plan.Owner
+	Damage string
+}
+
+// Error implements error.
+func (e *DamagedRecordError) Error() string {
+	return fmt.Sprintf("the record of %s can't be trusted, so nothing is deleted: %s", e.Owner, e.Damage)
+}
+
+// DeleteInventory deletes the objects of an inventory, those that depend on others first, and then
+// the inventory. Objects of protected kinds stay, and stay on record, unless they were approved.
+func (e *Engine) DeleteInventory(ctx context.Context, d InventoryDeletion, progress InventoryProgress) TeardownOutcome {
+	failed := func(err error) TeardownOutcome {
+		return TeardownOutcome{Outcome: Outcome{State: Failed, Err: err}}
+	}
+	stored, err := e.readInventory(ctx, d.Owner)
+	if err != nil {
+		return failed(err)
+	}
+	lock, held := newRunLock(ctx, d.Lock, progress.Locked)
+	defer lock.release(ctx, e.Cluster)
+	req := TeardownRequest{
+		Owner: d.Owner, RecordNamespace: d.Owner.Namespace, Policy: plan.Policy{Approved: d.Approved},
+		AwaitGone: d.Wait, HoldProtected: true, Approve: d.Approve, Changed: progress.Changed, lock: lock,
+	}
+	if stored.Record == nil {
+		req.Imported = stored.Entries
+	}
+	out := e.followTeardown(held, req, progress.Waiting)
+	if out.Err != nil {
+		if cause := context.Cause(held); ctx.Err() == nil && cause != nil {
+			out.Err = errors.Join(out.Err, cause)
+		}
+		return e.reproject(ctx, stored.Projection, out)
+	}
+	if _, err := record.DeleteProjection(ctx, e.Cluster, d.Owner); err != nil {
+		out.State, out.Err = Failed, err
+	}
+	return out
+}
+
+// readInventory reads what is to be deleted, which has to be there and to be trusted.
+func (e *Engine) readInventory(ctx context.Context, owner plan.Owner) (record.Stored, error) {
+	stored, found, err := record.LoadInventory(ctx, e.Cluster, owner)
+	if err != nil {
+		return stored, err
+	}
+	if !found {
+		return stored, &NoInventoryError{Owner: owner}
+	}
+	if stored.Record == nil {
+		return stored, nil
+	}
+	if damage := stored.Record.Degraded(); damage != "" {
+		return stored, &DamagedRecordError{Owner: owner, Damage: damage}
+	}
+	id, err := e.clusterID(ctx)
+	if err == nil && stored.Record.Head.Cluster != "" && stored.Record.Head.Cluster != id {
+		err = &DamagedRecordError{Owner: owner, Damage: "it was made in another cluster"}
+	}
+	return stored, err
+}
+
+// followTeardown goes on whenever what a teardown waited for has come.
+func (e *Engine) followTeardown(ctx context.Context, req TeardownRequest, waiting func(observe.Report)) TeardownOutcome {
+	var done Outcome
+	for {
+		out := e.Teardown(ctx, req)
+		done.Changes = append(done.Changes, out.Changes...)
+		out.Changes = done.Changes
+		req.Approve = nil // what goes on was approved, and only that can still be there
+		if out.State != Waiting {
+			return out
+		}
+		seen, err := observe.Until(ctx, e.Cluster, out.Wait, waiting)
+		if ended(ctx, &out.Outcome, seen, err) {
+			return out
+		}
+	}
+}
+
+// reproject writes what is left of an inventory that could not be deleted in whole.
+func (e *Engine) reproject(ctx context.Context, p record.Projection, out TeardownOutcome) TeardownOutcome {
+	if len(out.Changes) == 0 || out.Entries == nil || len(out.Entries) == 0 {
+		return out
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
+	defer cancel()
+	if err := p.Write(ctx, e.Cluster, out.Entries); err != nil {
+		out.Err = errors.Join(out.Err, err)
+	}
+	return out
+}
