@@ -55,6 +55,8 @@ func codeOfStatus(err error) cause.Code {
 		return cause.PermissionDenied
 	case apierrors.IsUnauthorized(err):
 		return cause.Unauthorized
+	case isNamesake(err):
+		return cause.Conflict
 	case IsImmutable(err):
 		return cause.ImmutableField
 	case IsNamespaceMissing(err):
@@ -90,7 +92,13 @@ var immutable = regexp.MustCompile(`(?i)(field is immutable|is immutable|immutab
 // IsImmutable says whether the server refused a change because a field can't be changed in place.
 // The server has no reason of its own for it: it is an Invalid error whose text says so.
 func IsImmutable(err error) bool {
-	return apierrors.IsInvalid(err) && immutable.MatchString(err.Error())
+	return apierrors.IsInvalid(err) && immutable.MatchString(err.Error()) && !isNamesake(err)
+}
+
+// isNamesake says whether an apply was refused because the object that lives is another one than the
+// one that was meant. The server puts that as an attempt to change the UID.
+func isNamesake(err error) bool {
+	return apierrors.IsInvalid(err) && strings.Contains(err.Error(), "metadata.uid: Invalid value")
 }
 
 // IsNamespaceMissing says whether a request failed because its namespace does not exist.
