@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/kustomizer/kustomizer/internal/cluster"
 	"github.com/kustomizer/kustomizer/internal/deploy"
 	"github.com/kustomizer/kustomizer/internal/object"
 	"github.com/kustomizer/kustomizer/internal/plan"
@@ -144,7 +145,7 @@ func (a *app) applyInventory(ctx context.Context, cmd *cobra.Command, f applyInv
 	progress.flush()
 	a.sayInventoryNotes(out)
 	if out.Err != nil {
-		return a.howToRelease(cmd, out.Err)
+		return a.howToRelease(cmd, needsNamespace(out.Err, req.Owner.Namespace))
 	}
 	if req.Wait {
 		a.ui.Note("all resources are ready")
@@ -172,6 +173,17 @@ func (a *app) sayInventoryNotes(out deploy.Outcome) {
 		if s.Action == plan.Skip {
 			a.ui.Note("%s is left as it is: %s", s.ID, s.Reason)
 		}
+	}
+}
+
+// needsNamespace says how to get the namespace that an inventory is to lie in.
+func needsNamespace(err error, namespace string) error {
+	if !cluster.IsNamespaceMissing(err) {
+		return err
+	}
+	return &report.NotFoundError{
+		What: "the namespace " + namespace + " of the inventory",
+		Hint: "have it created with --create-namespace, or name another one with -n",
 	}
 }
 

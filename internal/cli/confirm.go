@@ -59,13 +59,31 @@ func (a *app) again(cmd *cobra.Command) string {
 	if a.namespace != "" {
 		words = append(words, "-n", a.namespace)
 	}
-	cmd.LocalNonPersistentFlags().Visit(func(f *pflag.Flag) {
-		words = append(words, "--"+f.Name+"="+f.Value.String())
+	cmd.LocalNonPersistentFlags().VisitAll(func(f *pflag.Flag) {
+		if f.Changed && f.Name != "creds" && f.Name != "approve-prune" {
+			words = append(words, flagWords(f)...)
+		}
 	})
 	for i, word := range words[1:] {
 		words[i+1] = quote(word)
 	}
 	return strings.Join(words, " ")
+}
+
+// flagWords writes a flag as it can be given: one that takes several values once for each.
+func flagWords(f *pflag.Flag) []string {
+	list, ok := f.Value.(pflag.SliceValue)
+	switch {
+	case !ok && f.Value.Type() == "bool" && f.Value.String() == "true":
+		return []string{"--" + f.Name}
+	case !ok:
+		return []string{"--" + f.Name + "=" + f.Value.String()}
+	}
+	var words []string
+	for _, v := range list.GetSlice() {
+		words = append(words, "--"+f.Name+"="+v)
+	}
+	return words
 }
 
 // quote makes a word safe to paste into a shell.
