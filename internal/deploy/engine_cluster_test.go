@@ -312,10 +312,19 @@ spec:
 func TestUnchangedSetCostsListsOnly(t *testing.T) {
 	w := newWorld(t)
 	req := w.request(append(configMapsOf(5), web, webAccess)...)
-	w.mustRun(req, deploy.Done,
-		"created ServiceAccount/web", "created ConfigMap/cm-00", "created ConfigMap/cm-01", "created ConfigMap/cm-02",
-		"created ConfigMap/cm-03", "created ConfigMap/cm-04", "created Secret/web", "created Service/web",
-		"created Deployment/web", "created CronJob/web", "created PodDisruptionBudget/web", "created Ingress/web")
+	planned := w.counted(func() {
+		p, err := w.engine.Plan(t.Context(), req)
+		if err != nil || len(p.Steps) != 12 || !p.Writes() {
+			t.Errorf("plan: %v, %+v", err, p)
+		}
+	})
+	if len(planned.Writes()) > 0 {
+		t.Errorf("to plan writes:\n%s", planned.Writes())
+	}
+	first := w.counted(func() { w.firstRun(req) })
+	if n := len(first.Writes()); n != 12+2 || len(dryRuns(first)) != 12 || len(first) > 2*12+6 {
+		t.Errorf("a first run of 12 objects: %d writes, %d dry-runs, %d requests:\n%s", n, len(dryRuns(first)), len(first), first)
+	}
 
 	sent := w.counted(func() { w.mustRun(req, deploy.Done) })
 	if n := len(sent.Writes()); n != 0 {
@@ -328,6 +337,21 @@ func TestUnchangedSetCostsListsOnly(t *testing.T) {
 	if n := len(sent); n != 9 || len(sent.Of(testkit.Verbs("list"))) != 9 {
 		t.Errorf("%d requests in an unchanged run, want 9 lists:\n%s", n, sent)
 	}
+
+	// One object changes: its rehearsal, its apply, the record.
+	one := w.request(append(configMapsOf(4), cm("cm-04", "more", "x"), web, webAccess)...)
+	sent = w.counted(func() { w.mustRun(one, deploy.Done, "configured ConfigMap/cm-04") })
+	if n := len(sent.Writes()); n != 2 || len(dryRuns(sent)) != 1 || len(sent) != 9+3 {
+		t.Errorf("one changed object: %d writes, %d dry-runs, %d requests:\n%s", n, len(dryRuns(sent)), len(sent), sent)
+	}
+}
+
+func (w *world) firstRun(req deploy.Request) {
+	w.t.Helper()
+	w.mustRun(req, deploy.Done,
+		"created ServiceAccount/web", "created ConfigMap/cm-00", "created ConfigMap/cm-01", "created ConfigMap/cm-02",
+		"created ConfigMap/cm-03", "created ConfigMap/cm-04", "created Secret/web", "created Service/web",
+		"created Deployment/web", "created CronJob/web", "created PodDisruptionBudget/web", "created Ingress/web")
 }
 
 func TestNewRevisionWithSameContentOnlyTouchesTheRecord(t *testing.T) {
@@ -927,6 +951,54 @@ func TestUnreachableKindIsNotGone(t *testing.T) {
 	if got := w.recorded(); !slices.Contains(got, "Service/web") || slices.Contains(got, "Ingress/web") {
 		t.Errorf("on record: %s", got)
 	}
+}
+
+func TestNamesakeIsNeitherChangedNorReplaced(t *testing.T) {
+	w := newWorld(t)
+	w.mustRunState(w.request(cm("a"), cm("b")), deploy.Done)
+	changed := false
+	proxy := testkit.FaultProxy(t, w.Env, w.agent, func(r testkit.Request) testkit.Fault {
+		if !r.DryRun || r.Name != "a" || changed {
+			return testkit.Fault{}
+		}
+		changed = true
+		return testkit.Fault{Before: func() { // after the list, before the rehearsal
+			w.delete(configMaps, "a")
+			u := w.objects(cm("a", "whose", "theirs"))[0]
+			if _, err := w.resource(configMaps).Create(w.t.Context(), u, metav1.CreateOptions{}); err != nil {
+				t.Error(err)
+			}
+		}}
+	})
+	w.engine = w.engineOf(proxy.Config)
+	req := w.request(cm("a", "more", "x"), cm("b"))
+	req.Policy.Force = true
+	out := w.mustRun(req, deploy.Failed)
+	if got, _, _ := unstructured.NestedString(w.get(configMaps, "a").Object, "data", "whose"); got != "theirs" || !strings.Contains(out.Err.Error(), "Conflict") {
+		t.Errorf("it is %q's: %v", got, out.Err)
+	}
+	if sent := proxy.Writes(); len(sent) > 0 {
+		t.Errorf("writes:\n%s", sent)
+	}
+}
+
+func TestObjectsThatAppearMeanwhileAreJudged(t *testing.T) {
+	w := newWorld(t)
+	appeared := false
+	proxy := testkit.FaultProxy(t, w.Env, w.agent, func(r testkit.Request) testkit.Fault {
+		if r.DryRun || r.Verb != "patch" || appeared {
+			return testkit.Fault{}
+		}
+		appeared = true
+		return testkit.Fault{Before: func() { // after the rehearsal, before the apply
+			u := w.objects(cm("a", "whose", "theirs"))[0]
+			if _, err := w.resource(configMaps).Create(w.t.Context(), u, metav1.CreateOptions{}); err != nil {
+				t.Error(err)
+			}
+		}}
+	})
+	w.engine = w.engineOf(proxy.Config)
+	w.mustRun(w.request(cm("a")), deploy.Done, "configured ConfigMap/a")
 }
 
 func TestCancelledRunIsNotDone(t *testing.T) {
