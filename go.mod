@@ -11,6 +11,7 @@ require (
 	github.com/fluxcd/kustomize-controller/api v1.9.6 // the Kustomization's types
 	github.com/fluxcd/pkg/apis/meta v1.30.2 // condition types and reasons that both have in common
 	github.com/fluxcd/source-controller/api v1.9.6 // the OCIRepository's types
+	github.com/go-git/go-git/v5 v5.19.3 // where a checkout comes from; patterns of .gitignore
 	github.com/go-logr/logr v1.4.4 // the agent's log, in the form that controller-runtime takes
 	github.com/google/go-cmp v0.7.0 // tests: differences one can read
 	github.com/google/go-containerregistry v0.22.1 // references, authentication and images; a registry for tests
@@ -59,7 +60,6 @@ require (
 	github.com/go-errors/errors v1.5.1 // indirect
 	github.com/go-git/gcfg v1.5.1-0.20230307220236-3a3c6141e376 // indirect
 	github.com/go-git/go-billy/v5 v5.9.2 // indirect
-	github.com/go-git/go-git/v5 v5.19.3 // indirect
 	github.com/go-openapi/jsonpointer v1.0.0 // indirect
 	github.com/go-openapi/jsonreference v1.0.1 // indirect
 	github.com/go-openapi/swag v0.29.1 // indirect

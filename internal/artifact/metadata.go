@@ -17,9 +17,10 @@ const (
 	AnnotationRevision = "org.opencontainers.image.revision"
 	AnnotationTitle    = "org.opencontainers.image.title" // on the layer: the file that oras writes
 
-	AnnotationVersion   = "kustomizer.dev/version"   // of the format, not of the program
-	AnnotationChecksum  = "kustomizer.dev/checksum"  // SHA-256 of all.yaml, or of the tar of a tree
-	AnnotationEncrypted = "kustomizer.dev/encrypted" // how Kustomizer 2 encrypted all.yaml
+	AnnotationVersion       = "kustomizer.dev/version"   // of the format, not of the program
+	AnnotationChecksum      = "kustomizer.dev/checksum"  // SHA-256 of all.yaml, or of the tar of a tree
+	AnnotationLegacyCreated = "kustomizer.dev/created"   // as Kustomizer 2 wrote it
+	AnnotationEncrypted     = "kustomizer.dev/encrypted" // how Kustomizer 2 encrypted all.yaml
 )
 
 // FormatVersion is the version of the format that is written. Kustomizer up to version 2 wrote its
@@ -76,4 +77,15 @@ func CheckFormat(annotations map[string]string) error {
 		return &FormatError{Version: version}
 	}
 	return nil
+}
+
+// CreatedOf reads when an artifact says that it was created; the zero time if it does not say, or not
+// in a form that is known.
+func CreatedOf(annotations map[string]string) time.Time {
+	for _, key := range []string{AnnotationCreated, AnnotationLegacyCreated} {
+		if at, err := time.Parse(time.RFC3339, annotations[key]); err == nil {
+			return at.UTC()
+		}
+	}
+	return time.Time{}
 }

@@ -9,9 +9,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
-	"time"
-
-	"github.com/klauspost/compress/gzip"
 )
 
 // YAMLFile is the name of the only entry of an artifact made of rendered objects.
@@ -19,10 +16,6 @@ const YAMLFile = "all.yaml"
 
 // layerTitle names the layer for tools that write layers to files by their title.
 const layerTitle = "artifact.tar.gz"
-
-// compressionLevel and the compressor behind it are part of the format: another level or another
-// compressor gives other bytes, and so another digest, for the same content.
-const compressionLevel = 6
 
 // Blob is bytes that a manifest points to.
 type Blob struct {
@@ -57,15 +50,11 @@ func PackYAML(yaml []byte, meta Metadata, opts PackOptions) (*Packed, error) {
 	return packTar(archive, hex.EncodeToString(checksum[:]), meta, opts)
 }
 
-// tarOf returns an archive of one file, whose header says nothing about who packed it, or when.
+// tarOf returns an archive of one file.
 func tarOf(name string, content []byte) ([]byte, error) {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
-	header := &tar.Header{
-		Typeflag: tar.TypeReg, Name: name, Size: int64(len(content)), Mode: 0o644,
-		ModTime: time.Unix(0, 0).UTC(), Format: tar.FormatUSTAR,
-	}
-	if err := w.WriteHeader(header); err != nil {
+	if err := w.WriteHeader(header(name, tar.TypeReg, int64(len(content)))); err != nil {
 		return nil, err
 	}
 	if _, err := w.Write(content); err != nil {
@@ -82,20 +71,35 @@ func packTar(archive []byte, checksum string, meta Metadata, opts PackOptions) (
 	if err != nil {
 		return nil, fmt.Errorf("compressing the layer: %w", err)
 	}
-	mediaType := opts.LayerMediaType
-	if mediaType == "" {
-		mediaType = MediaTypeLayer
+	if err := checkSize(int64(len(archive)), int64(len(compressed)), DefaultLimits()); err != nil {
+		return nil, err
 	}
-	if packingOf(mediaType) != packingGzip {
-		return nil, fmt.Errorf("layer media type %q does not name a tar+gzip layer", clip(mediaType))
+	return packLayer(blobOf("", compressed), DigestOf(archive), checksum, meta, opts)
+}
+
+// packLayer makes an artifact around a tar+gzip layer.
+func packLayer(layer Blob, diffID Digest, checksum string, meta Metadata, opts PackOptions) (*Packed, error) {
+	layer.MediaType = opts.LayerMediaType
+	if layer.MediaType == "" {
+		layer.MediaType = MediaTypeLayer
 	}
-	layer := blobOf(mediaType, compressed)
+	if packingOf(layer.MediaType) != packingGzip {
+		return nil, &MediaTypeError{MediaType: layer.MediaType}
+	}
 	layer.Annotations = map[string]string{AnnotationTitle: layerTitle}
-	config, err := configOf(DigestOf(archive))
+	config, err := configOf(diffID)
 	if err != nil {
 		return nil, fmt.Errorf("writing the config: %w", err)
 	}
 	return assemble(config, layer, meta.annotations(checksum))
+}
+
+// MediaTypeError says that a layer can't be given a media type, since it is not that.
+type MediaTypeError struct{ MediaType string }
+
+// Error names the media type.
+func (e *MediaTypeError) Error() string {
+	return fmt.Sprintf("layer media type %q does not name a tar+gzip layer", clip(e.MediaType))
 }
 
 func assemble(config, layer Blob, annotations map[string]string) (*Packed, error) {
@@ -141,16 +145,9 @@ func blobOf(mediaType string, content []byte) Blob {
 	}
 }
 
-// compress writes one gzip member whose header holds neither name nor time, and always the same
-// operating system.
 func compress(content []byte) ([]byte, error) {
-	const osUnknown = 255
 	var b bytes.Buffer
-	w, err := gzip.NewWriterLevel(&b, compressionLevel)
-	if err != nil {
-		return nil, err
-	}
-	w.Header = gzip.Header{OS: osUnknown, ModTime: time.Unix(0, 0)}
+	w := newCompressor(&b)
 	if _, err := w.Write(content); err != nil {
 		return nil, err
 	}

@@ -3,12 +3,7 @@
 package cli
 
 import (
-	"cmp"
 	"context"
-	"net/url"
-	"strconv"
-	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -17,7 +12,6 @@ import (
 	"github.com/kustomizer/kustomizer/internal/artifact"
 	"github.com/kustomizer/kustomizer/internal/deploy"
 	"github.com/kustomizer/kustomizer/internal/object"
-	"github.com/kustomizer/kustomizer/internal/render"
 )
 
 func newPushCmd(a *app) *cobra.Command {
@@ -27,11 +21,13 @@ func newPushCmd(a *app) *cobra.Command {
 // pushArtifact is the flags of "push artifact".
 type pushArtifact struct {
 	registryFlags
+	contentFlags
 	metadataFlags
+	guardFlags
 	output
-	kustomize  string
-	tags       []string
-	allowEmpty bool
+	layerMediaType            string
+	tags                      []string
+	allowEmpty, requireImages bool
 }
 
 // pushResult is what is printed with -o. The first fields are Flux's.
@@ -41,27 +37,39 @@ type pushResult struct {
 	Tag        string         `json:"tag"`
 	Digest     string         `json:"digest"`
 	Sent       bool           `json:"sent"` // false if all of it was there before
+	Size       int64          `json:"size"` // of the layer
+	Source     string         `json:"source,omitempty"`
+	Revision   string         `json:"revision,omitempty"`
 	Tags       []taggedResult `json:"tags"`
 	Objects    []string       `json:"objects"`
+	Files      []string       `json:"files,omitempty"`
 }
+
+const pushLong = `Build manifests, publish the objects as an OCI artifact and let a tag point to it; or, with --path,
+publish files as they are. The same content and the same annotations give the same digest on every
+machine. A tag that is there is moved, unless one of the flags refuses that.
+
+What is wrong with the manifests is told before anything is sent, all of it at once. Source, revision
+and date are taken from the Git repository that the content lies in, or from the CI system, where they
+are not given. With --path, .sourceignore files say what to leave out, in the form of .gitignore.`
 
 func newPushArtifactCmd(a *app) *cobra.Command {
 	var f pushArtifact
 	cmd := &cobra.Command{
 		Use:   "artifact URL",
 		Short: "Build manifests and publish them as an artifact",
-		Long: "Build a kustomization, publish the objects as an OCI artifact and let a tag point to it. The same content\n" +
-			"and the same annotations give the same digest on every machine. A tag that is there is moved.",
+		Long:  pushLong,
 		Example: "  kustomizer push artifact oci://ghcr.io/me/app:1.0.0 -k ./deploy\n\n" +
-			"  # With where it comes from\n" +
-			"  kustomizer push artifact oci://ghcr.io/me/app:1.0.0 -k ./deploy \\\n" +
-			"    --source=\"$(git config --get remote.origin.url)\" \\\n" +
-			"    --revision=\"$(git branch --show-current)/$(git rev-parse HEAD)\"\n\n" +
-			"  # Under a second tag, with the digest for a script\n" +
-			"  kustomizer push artifact oci://ghcr.io/me/app:1.0.0 -k ./deploy --tag=latest -o json",
+			"  # Plain manifests, patched, under a second tag, with the digest for a script\n" +
+			"  kustomizer push artifact oci://ghcr.io/me/app:1.0.0 -f ./manifests -p ./production.yaml --tag=latest -o json\n\n" +
+			"  # Files as they are, for the agent to build\n" +
+			"  kustomizer push artifact oci://ghcr.io/me/app:1.0.0 --path=./deploy --ignore-paths=\"*.md\"\n\n" +
+			"  # With where it comes from, unless a later run was faster\n" +
+			"  kustomizer push artifact oci://ghcr.io/me/app:latest -k ./deploy --tag-only-if-newer \\\n" +
+			"    --source=https://github.com/me/app --revision=\"main@sha1:$(git rev-parse HEAD)\" --created=\"$(git log -1 --format=%cI)\"",
 		Args: positional("URL"),
 	}
-	f.AddFlags(cmd)
+	f.AddFlags(a, cmd)
 	cmd.RunE = a.run(ownTimeout, func(ctx context.Context, args []string) error {
 		tag, meta, err := f.check(a, cmd, args[0])
 		if err != nil {
@@ -72,57 +80,93 @@ func newPushArtifactCmd(a *app) *cobra.Command {
 			return err
 		}
 		defer client.Close()
-		objs, err := f.build(ctx, a)
-		if err != nil {
-			return err
-		}
-		a.ui.Note("pushing image %s", tag)
-		got, err := deploy.Publish(ctx, deploy.PublishRequest{
-			Client: client, Tag: tag, MoreTags: f.tags, Objects: objs, Metadata: meta, AllowEmpty: f.allowEmpty,
+		return f.publish(ctx, a, deploy.PublishRequest{
+			Client: client, Tag: tag, MoreTags: f.tags, Metadata: meta, AllowEmpty: f.allowEmpty,
+			Guard: f.guard(), LayerMediaType: f.layerMediaType,
 		})
-		if err != nil {
-			a.sayMoved(got.Tags)
-			return err
-		}
-		return f.say(a, tag, objs, got)
 	})
 	return cmd
 }
 
 // AddFlags adds the command's flags.
-func (f *pushArtifact) AddFlags(cmd *cobra.Command) {
+func (f *pushArtifact) AddFlags(a *app, cmd *cobra.Command) {
 	fs := cmd.Flags()
 	f.registryFlags.AddFlags(fs)
+	f.contentFlags.AddFlags(a, fs)
 	f.metadataFlags.AddFlags(fs)
+	f.guardFlags.AddFlags(fs)
 	f.output.AddFlags(cmd, "", formatJSON, formatYAML)
-	fs.StringVarP(&f.kustomize, "kustomize", "k", "", "directory with a kustomization.yaml (required)")
 	fs.StringSliceVar(&f.tags, "tag", nil, "further tags that are to point to the artifact")
-	fs.BoolVar(&f.allowEmpty, "allow-empty", false, "publish also if there are no objects")
+	fs.BoolVar(&f.allowEmpty, "allow-empty", false, "publish also if there is nothing to publish")
+	fs.BoolVar(&f.requireImages, "require-images", false, "refuse if an image that the objects name does not exist")
+	fs.StringVar(&f.layerMediaType, "layer-media-type", "", "name of the layer's type, for consumers that insist on theirs (default "+artifact.MediaTypeLayer+")")
+	fs.Bool("debug", false, "accepted for Flux's sake")
+	_ = fs.MarkHidden("debug")
 }
 
 // check looks at all that was given before anything is built or sent.
 func (f *pushArtifact) check(a *app, cmd *cobra.Command, given string) (artifact.Tag, artifact.Metadata, error) {
 	tag, err := tagURL(given)
-	if err == nil {
-		err = requireFlags(cmd, "kustomize")
-	}
-	if err == nil {
-		err = f.output.check()
-	}
-	if err == nil {
-		err = checkTags(f.tags)
+	for _, check := range []func() error{
+		func() error { return f.contentFlags.check(cmd, true) },
+		f.output.check,
+		f.guardFlags.check,
+		func() error { return checkTags(f.tags) },
+		func() error {
+			if f.requireImages && f.path != "" {
+				return badUsage("", "--require-images needs manifests that are built, not --path")
+			}
+			return nil
+		},
+	} {
+		if err == nil {
+			err = check()
+		}
 	}
 	if err != nil {
 		return artifact.Tag{}, artifact.Metadata{}, err
 	}
-	meta, err := f.metadata(a.getenv)
+	meta, err := f.metadata(a.getenv, f.place())
 	return tag, meta, err
+}
+
+// publish builds what was asked for and pushes it.
+func (f *pushArtifact) publish(ctx context.Context, a *app, req deploy.PublishRequest) error {
+	if f.path == "" {
+		objs, err := f.build(ctx, a)
+		if err != nil {
+			return err
+		}
+		req.Objects = objs
+	} else {
+		tree, done, err := f.tree(a)
+		if err != nil {
+			return err
+		}
+		defer done()
+		req.Tree = tree
+	}
+	if f.requireImages {
+		images, err := f.imageClient(a, req.Tag.Repository().Host())
+		if err != nil {
+			return err
+		}
+		defer images.Close()
+		req.Images = images
+	}
+	a.ui.Note("pushing image %s", req.Tag)
+	got, err := deploy.Publish(ctx, req)
+	if err != nil {
+		a.sayMoved(got.Tags)
+		return err
+	}
+	return f.say(a, req, got)
 }
 
 // build renders the objects and lists them.
 func (f *pushArtifact) build(ctx context.Context, a *app) ([]*unstructured.Unstructured, error) {
 	a.ui.Note("building manifests...")
-	objs, err := render.Overlay(ctx, f.kustomize)
+	objs, err := f.objects(ctx, a)
 	if err != nil {
 		return nil, err
 	}
@@ -134,7 +178,12 @@ func (f *pushArtifact) build(ctx context.Context, a *app) ([]*unstructured.Unstr
 	return objs, nil
 }
 
-func (f *pushArtifact) say(a *app, tag artifact.Tag, objs []*unstructured.Unstructured, got deploy.Published) error {
+func (f *pushArtifact) say(a *app, req deploy.PublishRequest, got deploy.Published) error {
+	if !f.structured() {
+		for _, file := range got.Files {
+			a.ui.Result("%s", file)
+		}
+	}
 	a.ui.Note("published digest %s", got.Pinned)
 	if !got.Sent {
 		a.ui.Note("nothing was sent: the registry has all of it")
@@ -144,76 +193,44 @@ func (f *pushArtifact) say(a *app, tag artifact.Tag, objs []*unstructured.Unstru
 		return nil
 	}
 	result := pushResult{
-		URL: got.Pinned.URL(), Repository: tag.Repository().String(), Tag: tag.Name(),
-		Digest: got.Pinned.Digest().String(), Sent: got.Sent, Tags: taggedResults(got.Tags), Objects: []string{},
+		URL: got.Pinned.URL(), Repository: req.Tag.Repository().String(), Tag: req.Tag.Name(),
+		Digest: got.Pinned.Digest().String(), Sent: got.Sent, Size: got.Size,
+		Source: req.Metadata.Source, Revision: req.Metadata.Revision,
+		Tags: taggedResults(got.Tags), Objects: []string{}, Files: got.Files,
 	}
-	for _, u := range objs {
+	for _, u := range req.Objects {
 		result.Objects = append(result.Objects, object.Of(u).String())
 	}
 	return a.print(f.output, result)
 }
 
-// metadataFlags is the group of flags that say what an artifact is made from.
-type metadataFlags struct {
-	source, revision, created string
-	annotations               []string
+// guardFlags is the group of flags that refuse to move a tag.
+type guardFlags struct {
+	expect                   string
+	noOverwrite, onlyIfNewer bool
 }
 
 // AddFlags adds the group to a command.
-func (f *metadataFlags) AddFlags(fs *pflag.FlagSet) {
-	fs.StringVar(&f.source, "source", "", "URL of where the manifests come from; credentials in it are left out")
-	fs.StringVar(&f.revision, "revision", "", "what they come from there, such as main@sha1:<commit>")
-	fs.StringVar(&f.created, "created", "", "when it was made, as 2006-01-02T15:04:05Z (env SOURCE_DATE_EPOCH); left out by default")
-	fs.StringArrayVarP(&f.annotations, "annotations", "a", nil, "further annotations, as key=value")
+func (f *guardFlags) AddFlags(fs *pflag.FlagSet) {
+	fs.BoolVar(&f.noOverwrite, "no-overwrite", false, "refuse to move a tag that is there")
+	fs.StringVar(&f.expect, "expect", "", "refuse to move a tag unless it points to this digest")
+	fs.BoolVar(&f.onlyIfNewer, "tag-only-if-newer", false, "refuse to move a tag from what was created later, or at the same time")
 }
 
-func (f *metadataFlags) metadata(getenv func(string) string) (artifact.Metadata, error) {
-	meta := artifact.Metadata{Source: withoutUserinfo(f.source), Revision: f.revision, Annotations: map[string]string{}}
-	for _, given := range f.annotations {
-		key, value, found := strings.Cut(given, "=")
-		if !found || key == "" {
-			return meta, badUsage("", "--annotations %q is not key=value", given)
-		}
-		meta.Annotations[key] = value
+func (f *guardFlags) check() error {
+	if f.expect == "" {
+		return nil
 	}
-	var err error
-	meta.Created, err = createdAt(f.created, getenv("SOURCE_DATE_EPOCH"))
-	return meta, err
+	if f.noOverwrite {
+		return badUsage("", "--expect and --no-overwrite exclude each other")
+	}
+	_, err := artifact.ParseDigest(f.expect)
+	if err != nil {
+		return badUsage("", "--expect: %s", err)
+	}
+	return nil
 }
 
-// createdAt reads a time from the flag, or from the variable that reproducible builds agree on.
-func createdAt(flag, epoch string) (time.Time, error) {
-	switch cmp.Or(flag, epoch) {
-	case "":
-		return time.Time{}, nil
-	case flag:
-		at, err := time.Parse(time.RFC3339, flag)
-		if err != nil {
-			return time.Time{}, badUsage("for example --created=2006-01-02T15:04:05Z", "--created %q is not a time", flag)
-		}
-		return at, nil
-	default:
-		seconds, err := strconv.ParseInt(epoch, 10, 64)
-		if err != nil {
-			return time.Time{}, badUsage("", "the environment's SOURCE_DATE_EPOCH %q is not a number of seconds", epoch)
-		}
-		return time.Unix(seconds, 0), nil
-	}
-}
-
-// withoutUserinfo leaves name and password out of a URL. What is no URL stays as it is, as does the
-// name in git@example.com:org/repo.
-func withoutUserinfo(source string) string {
-	u, err := url.Parse(source)
-	if err == nil && u.User != nil {
-		u.User = nil
-		return u.String()
-	}
-	if scheme, rest, found := strings.Cut(source, "://"); found && err != nil {
-		_, after, hasUser := strings.Cut(rest, "@")
-		if hasUser {
-			return scheme + "://" + after
-		}
-	}
-	return source
+func (f *guardFlags) guard() deploy.TagGuard {
+	return deploy.TagGuard{Expect: artifact.Digest(f.expect), NoOverwrite: f.noOverwrite, OnlyIfNewer: f.onlyIfNewer}
 }

@@ -31,18 +31,27 @@ func (f *registryFlags) addInsecure(fs *pflag.FlagSet) {
 // client makes a client for the registry of a repository, with the credentials of the flag or those
 // that docker login and kustomizer login keep.
 func (f *registryFlags) client(a *app, host string) (*registry.Client, error) {
-	var credentials registry.Credentials = a.docker()
+	credentials, err := f.credentials(a, host)
+	if err != nil {
+		return nil, err
+	}
 	if f.creds != "" {
 		a.ui.Warn("credentials on the command line are visible to others: prefer %s login", a.program.name())
-		user, password, found := strings.Cut(f.creds, ":")
-		if !found || user == "" || password == "" {
-			return nil, badUsage("", "--creds wants USER:PASSWORD")
-		}
-		credentials = registry.Static{
-			Host: host, Source: "--creds", Credential: registry.Credential{Username: user, Password: password},
-		}
 	}
 	return registry.New(registry.Options{Credentials: credentials, Insecure: f.insecure, UserAgent: a.userAgent()})
+}
+
+func (f *registryFlags) credentials(a *app, host string) (registry.Credentials, error) {
+	if f.creds == "" {
+		return a.docker(), nil
+	}
+	user, password, found := strings.Cut(f.creds, ":")
+	if !found || user == "" || password == "" {
+		return nil, badUsage("", "--creds wants USER:PASSWORD")
+	}
+	return registry.Static{
+		Host: host, Source: "--creds", Credential: registry.Credential{Username: user, Password: password},
+	}, nil
 }
 
 func (a *app) docker() registry.Docker { return registry.Docker{Getenv: a.getenv} }

@@ -4,6 +4,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 
 	"github.com/spf13/cobra"
 
@@ -17,6 +18,7 @@ func newTagCmd(a *app) *cobra.Command {
 func newTagArtifactCmd(a *app) *cobra.Command {
 	var remote registryFlags
 	var out output
+	var guard guardFlags
 	var more []string
 	cmd := &cobra.Command{
 		Use:   "artifact URL TAG...",
@@ -26,12 +28,15 @@ func newTagArtifactCmd(a *app) *cobra.Command {
 		Example: "  kustomizer tag artifact oci://ghcr.io/me/app:1.0.0 latest\n\n" +
 			"  # What was tested, whatever the tag means by now\n" +
 			"  kustomizer tag artifact oci://ghcr.io/me/app@sha256:<digest> stable\n\n" +
+			"  # Unless what it points to was made later, as in a CI job that was overtaken\n" +
+			"  kustomizer tag artifact oci://ghcr.io/me/app:1.0.0 latest --tag-only-if-newer\n\n" +
 			"  # As Flux has it\n" +
 			"  kustomizer tag artifact oci://ghcr.io/me/app:1.0.0 --tag=latest --tag=stable",
 		Args: positional("URL", "[TAG...]"),
 	}
 	remote.AddFlags(cmd.Flags())
 	out.AddFlags(cmd, "", formatJSON, formatYAML)
+	guard.AddFlags(cmd.Flags())
 	cmd.Flags().StringSliceVar(&more, "tag", nil, "tags, in place of the arguments")
 	cmd.RunE = a.run(ownTimeout, func(ctx context.Context, args []string) error {
 		ref, err := artifactURL(args[0])
@@ -45,7 +50,7 @@ func newTagArtifactCmd(a *app) *cobra.Command {
 		if err := checkTags(names); err != nil {
 			return err
 		}
-		if err := out.check(); err != nil {
+		if err := errors.Join(out.check(), guard.check()); err != nil {
 			return err
 		}
 		client, err := remote.client(a, ref.Repository().Host())
@@ -53,7 +58,7 @@ func newTagArtifactCmd(a *app) *cobra.Command {
 			return err
 		}
 		defer client.Close()
-		tagged, err := deploy.TagArtifact(ctx, client, ref, names...)
+		tagged, err := deploy.TagArtifact(ctx, deploy.TagRequest{Client: client, Reference: ref, Names: names, Guard: guard.guard()})
 		for _, t := range tagged {
 			a.ui.Note("tagged %s", t.Tag)
 		}

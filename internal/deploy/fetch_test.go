@@ -380,7 +380,7 @@ func TestPublishingSaysWhatItMoved(t *testing.T) {
 	if !two.Sent || !two.Tags[0].Moved() || two.Tags[0].Previous != one.Pinned.Digest() {
 		t.Errorf("published %+v", two)
 	}
-	tagged, err := deploy.TagArtifact(t.Context(), p.client, p.tag.Reference(), "stable", "1.0.0")
+	tagged, err := deploy.TagArtifact(t.Context(), deploy.TagRequest{Client: p.client, Reference: p.tag.Reference(), Names: []string{"stable", "1.0.0"}})
 	if err != nil || len(tagged) != 2 || tagged[0].Pinned != two.Pinned || tagged[1].Tag.Name() != "1.0.0" {
 		t.Errorf("tagged %+v, %v", tagged, err)
 	}

@@ -4,7 +4,9 @@ package deploy
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
@@ -19,15 +21,24 @@ type PublishRequest struct {
 	Tag      artifact.Tag
 	MoreTags []string                     // of the same repository, set after the first one
 	Objects  []*unstructured.Unstructured // in the order in which they are to be read
-	Metadata artifact.Metadata
+	// Tree is published as it is, in place of objects.
+	Tree           *artifact.Tree
+	Metadata       artifact.Metadata
+	LayerMediaType string // empty for the default
 	// AllowEmpty: an artifact without objects is meant. Deployed, it would delete everything.
 	AllowEmpty bool
+	Guard      TagGuard
+	// Images looks up the images that the objects name; what is missing refuses the artifact. Nil
+	// for not looking.
+	Images *registry.Client
 }
 
 // Published says where an artifact is now.
 type Published struct {
 	Pinned artifact.Pinned
 	Sent   bool              // false if all of it was there before
+	Files  []string          // of a tree
+	Size   int64             // of the layer
 	Tags   []registry.Tagged // what each tag points to now, and pointed to before
 }
 
@@ -39,56 +50,78 @@ func (e *EmptyArtifactError) Error() string {
 	return fmt.Sprintf("there is nothing to publish as %s: no objects were rendered", e.Tag)
 }
 
-// Publish packs objects into an artifact and pushes it. The tags are set last, so that they never
-// point to half an artifact. What is returned holds as far as it came, also with an error.
+// Publish packs objects or a tree into an artifact and pushes it. The tags are set last, so that they
+// never point to half an artifact. What is returned holds as far as it came, also with an error.
 func Publish(ctx context.Context, req PublishRequest) (Published, error) {
-	if len(req.Objects) == 0 && !req.AllowEmpty {
-		return Published{}, &EmptyArtifactError{Tag: req.Tag}
-	}
-	yaml, err := object.EncodeYAML(req.Objects)
-	if err != nil {
-		return Published{}, fmt.Errorf("encoding the objects: %w", err)
-	}
-	packed, err := artifact.PackYAML(yaml, req.Metadata, artifact.PackOptions{})
+	tags, err := tagsOf(req.Tag, req.MoreTags)
 	if err != nil {
 		return Published{}, err
 	}
-	pushed, err := req.Client.Push(ctx, req.Tag, packed)
-	out := Published{Pinned: pushed.Pinned, Sent: pushed.Sent}
+	if req.Images != nil {
+		if err := RequireImages(ctx, req.Images, object.Images(req.Objects)); err != nil {
+			return Published{}, err
+		}
+	}
+	spool, err := os.MkdirTemp("", "kustomizer-push-")
 	if err != nil {
+		return Published{}, fmt.Errorf("making room for the artifact: %w", err)
+	}
+	defer os.RemoveAll(spool)
+	packed, files, err := pack(ctx, req, spool)
+	if err != nil {
+		return Published{}, err
+	}
+	out := Published{Pinned: req.Tag.Repository().At(packed.Digest), Files: files, Size: packed.Layers[0].Size}
+	mover := tagMover{client: req.Client, guard: req.Guard, pinned: out.Pinned, created: req.Metadata.Created}
+	if err := mover.look(ctx, tags); err != nil || !mover.moves() {
+		out.Tags = mover.done
+		return out, asPushing(err)
+	}
+	if out.Sent, err = req.Client.Upload(ctx, req.Tag.Repository(), packed); err != nil {
 		return out, err
 	}
-	out.Tags = append(out.Tags, registry.Tagged{Tag: req.Tag, Pinned: pushed.Pinned, Previous: pushed.Previous})
-	for _, name := range req.MoreTags {
-		tagged, err := req.Client.Tag(ctx, pushed.Pinned, name)
-		if err != nil {
-			return out, err
-		}
-		out.Tags = append(out.Tags, tagged)
-	}
-	return out, nil
+	err = mover.move(ctx, packed.MediaType, packed.Manifest)
+	out.Tags = mover.done
+	return out, err
 }
 
-// TagArtifact lets further tags point to an artifact, which is read once: all of them name the same
-// digest, whatever happens to its tag meanwhile.
-func TagArtifact(ctx context.Context, c *registry.Client, ref artifact.Reference, names ...string) ([]registry.Tagged, error) {
-	pinned, err := pin(ctx, c, ref)
+// asPushing lets an error from looking at the tags name what was wanted.
+func asPushing(err error) error {
+	var e *registry.Error
+	if errors.As(err, &e) {
+		e.Op = "pushing"
+	}
+	return err
+}
+
+func tagsOf(first artifact.Tag, more []string) ([]artifact.Tag, error) {
+	tags := []artifact.Tag{first}
+	for _, name := range more {
+		tag, err := first.Repository().Tag(name)
+		if err != nil {
+			return nil, err
+		}
+		tags = append(tags, tag)
+	}
+	return tags, nil
+}
+
+func pack(ctx context.Context, req PublishRequest, spool string) (*artifact.Packed, []string, error) {
+	opts := artifact.PackOptions{LayerMediaType: req.LayerMediaType}
+	if req.Tree != nil {
+		packed, files, err := artifact.PackTree(ctx, *req.Tree, req.Metadata, opts, spool)
+		if err == nil && len(files) == 0 && !req.AllowEmpty {
+			err = &EmptyArtifactError{Tag: req.Tag}
+		}
+		return packed, files, err
+	}
+	if len(req.Objects) == 0 && !req.AllowEmpty {
+		return nil, nil, &EmptyArtifactError{Tag: req.Tag}
+	}
+	yaml, err := object.EncodeYAML(req.Objects)
 	if err != nil {
-		return nil, err
+		return nil, nil, fmt.Errorf("encoding the objects: %w", err)
 	}
-	var done []registry.Tagged
-	for _, name := range names {
-		tagged, err := c.Tag(ctx, pinned, name)
-		if err != nil {
-			return done, err
-		}
-		done = append(done, tagged)
-	}
-	return done, nil
-}
-
-// pin resolves a reference to a digest.
-func pin(ctx context.Context, c *registry.Client, ref artifact.Reference) (artifact.Pinned, error) {
-	got, err := resolve(ctx, FetchRequest{Client: c, Reference: ref})
-	return got.Pinned, err
+	packed, err := artifact.PackYAML(yaml, req.Metadata, opts)
+	return packed, nil, err
 }

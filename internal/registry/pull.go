@@ -23,6 +23,8 @@ const (
 	opPush    = "pushing"
 	opTag     = "tagging"
 	opList    = "listing the tags of"
+	opDelete  = "deleting"
+	opRefer   = "looking for what refers to"
 	opLogin   = "logging in to"
 )
 
@@ -104,7 +106,11 @@ func (c *Client) request(ctx context.Context, method string, repo artifact.Repos
 }
 
 func (c *Client) do(req *http.Request, repo artifact.Repository, push bool) (*http.Response, error) {
-	client, err := c.session(req.Context(), repo, push)
+	return c.doFor(req, repo, purposeOf(push))
+}
+
+func (c *Client) doFor(req *http.Request, repo artifact.Repository, p purpose) (*http.Response, error) {
+	client, err := c.session(req.Context(), repo, p)
 	if err != nil {
 		return nil, err
 	}
@@ -151,6 +157,18 @@ func (c *Client) Manifest(ctx context.Context, pinned artifact.Pinned) (raw []by
 		return nil, "", c.fail(opPull, pinned, repo, err)
 	}
 	return raw, mediaType, nil
+}
+
+// TagManifest returns the manifest that a tag points to now, with its digest, which is that of the
+// bytes.
+func (c *Client) TagManifest(ctx context.Context, tag artifact.Tag) (raw []byte, d artifact.Descriptor, err error) {
+	ctx, cancel := c.limit(ctx)
+	defer cancel()
+	raw, mediaType, err := c.manifest(ctx, tag.Repository(), tag.Name(), false)
+	if err != nil {
+		return nil, artifact.Descriptor{}, c.fail(opPull, tag, tag.Repository(), err)
+	}
+	return raw, artifact.Descriptor{MediaType: mediaType, Digest: artifact.DigestOf(raw), Size: int64(len(raw))}, nil
 }
 
 // twice repeats something once if it received other bytes than it asked for: a broken cache in

@@ -3,7 +3,6 @@
 package registry
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -51,6 +50,15 @@ func (c *Client) Push(ctx context.Context, tag artifact.Tag, p *artifact.Packed)
 		return fail(err)
 	}
 	return result, nil
+}
+
+// Upload sends what of an artifact is not there, up to the manifest by digest, and sets no tag. It
+// says whether anything was sent.
+func (c *Client) Upload(ctx context.Context, repo artifact.Repository, p *artifact.Packed) (sent bool, err error) {
+	ctx, cancel := c.limit(ctx)
+	defer cancel()
+	sent, err = c.upload(ctx, repo, p)
+	return sent, c.fail(opPush, repo.At(p.Digest), repo, err)
 }
 
 // upload sends what of an artifact is not there, up to the manifest by digest.
@@ -279,43 +287,4 @@ func worthPushingAgain(err error) bool {
 	var e Error
 	e.explain(err)
 	return e.Code == Unreachable && worthRepeating(context.Background(), err)
-}
-
-// Tagged says what [Client.Tag] did.
-type Tagged struct {
-	Tag      artifact.Tag
-	Pinned   artifact.Pinned
-	Previous artifact.Digest // what the tag pointed to before; empty if there was no tag
-}
-
-// Moved says whether the tag pointed to something else before.
-func (t Tagged) Moved() bool { return t.Previous != "" && t.Previous != t.Pinned.Digest() }
-
-// Tag lets another tag of the same repository name an artifact. A tag that names it already is left
-// as it is.
-func (c *Client) Tag(ctx context.Context, pinned artifact.Pinned, name string) (Tagged, error) {
-	ctx, cancel := c.limit(ctx)
-	defer cancel()
-	repo := pinned.Repository()
-	tag, err := repo.Tag(name)
-	if err != nil {
-		return Tagged{}, err
-	}
-	result := Tagged{Tag: tag, Pinned: pinned}
-	previous, err := c.current(ctx, tag)
-	if err != nil {
-		return result, c.fail(opTag, tag, repo, err)
-	}
-	result.Previous = previous
-	if previous == pinned.Digest() {
-		return result, nil
-	}
-	raw, mediaType, err := c.manifest(ctx, repo, pinned.Digest().String(), true)
-	if err != nil {
-		return result, c.fail(opTag, pinned, repo, err)
-	}
-	if _, err := io.Copy(io.Discard, artifact.Verify(bytes.NewReader(raw), artifact.Descriptor{Digest: pinned.Digest(), Size: int64(len(raw))})); err != nil {
-		return result, c.fail(opTag, pinned, repo, err)
-	}
-	return result, c.fail(opTag, tag, repo, c.point(ctx, tag, pinned.Digest(), mediaType, raw))
 }

@@ -51,7 +51,23 @@ type Client struct {
 
 type sessionKey struct {
 	repository artifact.Repository
-	push       bool
+	purpose    purpose
+}
+
+// purpose is what a session asks the registry to be allowed.
+type purpose int
+
+const (
+	toPull purpose = iota
+	toPush
+	toDelete
+)
+
+func purposeOf(push bool) purpose {
+	if push {
+		return toPush
+	}
+	return toPull
 }
 
 // session is what is kept of a repository: the authenticated transport.
@@ -105,8 +121,8 @@ func (c *Client) limit(ctx context.Context) (context.Context, context.CancelFunc
 }
 
 // session returns the HTTP client for a repository, after the registry's challenge has been answered.
-func (c *Client) session(ctx context.Context, repo artifact.Repository, push bool) (*http.Client, error) {
-	key := sessionKey{repo, push}
+func (c *Client) session(ctx context.Context, repo artifact.Repository, p purpose) (*http.Client, error) {
+	key := sessionKey{repo, p}
 	c.mu.Lock()
 	s := c.sessions[key]
 	if s == nil {
@@ -120,7 +136,7 @@ func (c *Client) session(ctx context.Context, repo artifact.Repository, push boo
 	if s.client != nil {
 		return s.client, nil
 	}
-	client, err := c.handshake(ctx, repo, push)
+	client, err := c.handshake(ctx, repo, p)
 	if err != nil {
 		return nil, err
 	}
@@ -132,11 +148,12 @@ func (c *Client) session(ctx context.Context, repo artifact.Repository, push boo
 func (c *Client) forget(repo artifact.Repository) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	delete(c.sessions, sessionKey{repo, false})
-	delete(c.sessions, sessionKey{repo, true})
+	for _, p := range []purpose{toPull, toPush, toDelete} {
+		delete(c.sessions, sessionKey{repo, p})
+	}
 }
 
-func (c *Client) handshake(ctx context.Context, repo artifact.Repository, push bool) (*http.Client, error) {
+func (c *Client) handshake(ctx context.Context, repo artifact.Repository, p purpose) (*http.Client, error) {
 	target, err := c.target(repo)
 	if err != nil {
 		return nil, err
@@ -145,15 +162,23 @@ func (c *Client) handshake(ctx context.Context, repo artifact.Repository, push b
 	if err != nil {
 		return nil, err
 	}
-	scope := transport.PullScope
-	if push {
-		scope = transport.PushScope
-	}
-	tr, err := transport.NewWithContext(ctx, target.Registry, credential.authenticator(), c.base, []string{target.Scope(scope)})
+	tr, err := transport.NewWithContext(ctx, target.Registry, credential.authenticator(), c.base, []string{target.Scope(p.scope())})
 	if err != nil {
 		return nil, err
 	}
 	return &http.Client{Transport: tr}, nil
+}
+
+// scope is what a token is asked for.
+func (p purpose) scope() string {
+	switch p {
+	case toPush:
+		return transport.PushScope
+	case toDelete:
+		return transport.DeleteScope // with push and pull
+	default:
+		return transport.PullScope
+	}
 }
 
 // target names a repository as go-containerregistry does.

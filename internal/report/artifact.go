@@ -26,6 +26,9 @@ func ofArtifact(err error) (Problem, bool) {
 	if e, ok := as[*artifact.RefusedError](err); ok {
 		return Problem{Code: string(e.Reason), Exit: ExitInvalid, Hint: hintOfRefusal(e.Reason)}, true
 	}
+	if e, ok := as[*artifact.MediaTypeError](err); ok {
+		return Problem{Code: "MediaType", Exit: ExitUsage, Hint: "for example " + artifact.MediaTypeFluxLayer + ", not " + e.MediaType}, true
+	}
 	_, platform := as[*artifact.PlatformError](err)
 	_, layer := as[*artifact.LayerError](err)
 	return Problem{Code: "NoArtifact", Exit: ExitInvalid}, platform || layer

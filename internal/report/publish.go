@@ -12,5 +12,11 @@ func ofPublish(err error) (Problem, bool) {
 	if _, ok := as[*deploy.ChecksumError](err); ok {
 		return Problem{Code: "ChecksumMismatch", Exit: ExitUnverified, Hint: "push it again, and look at who else may push there"}, true
 	}
+	if e, ok := as[*deploy.TagGuardError](err); ok {
+		return Problem{Code: "TagNotMoved", Exit: ExitRefused, Hint: "look at what it points to: kustomizer inspect artifact " + e.Tag.URL()}, true
+	}
+	if _, ok := as[*deploy.ImagesError](err); ok {
+		return Problem{Code: "ImagesMissing", Exit: ExitRefused, Hint: "push the images first, or correct their names"}, true
+	}
 	return Problem{}, false
 }

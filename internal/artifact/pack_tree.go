@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package artifact
+
+import (
+	"archive/tar"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"time"
+)
+
+// Tree is a directory to be packed as it is.
+type Tree struct {
+	Dir string
+	// Only is the one file of the directory that is packed; empty for all of them.
+	Only string
+	// Ignored says whether a path below the directory, with slashes, is left out, and with a directory
+	// all that is below it. It is called for a directory before what is in it. Nil for nothing.
+	Ignored func(path string, dir bool) (bool, error)
+	// ResolveSymlinks packs what links within the directory point to. Otherwise a link is refused, and
+	// one that leads out of the directory always is.
+	ResolveSymlinks bool
+	Limits          Limits // those that the artifact will be read with
+}
+
+// PackTree makes an artifact of a directory and lists its files. Nothing of the directory is held in
+// memory: the layer is written to a file in spool, which must stay until the artifact was sent. What
+// would be refused when the artifact is read is refused here, all of it at once.
+func PackTree(ctx context.Context, t Tree, meta Metadata, opts PackOptions, spool string) (*Packed, []string, error) {
+	root, err := os.OpenRoot(t.Dir)
+	if err != nil {
+		return nil, nil, fmt.Errorf("packing a directory: %w", err)
+	}
+	defer root.Close()
+	t.Limits = t.Limits.WithDefaults()
+	entries, err := walkTree(ctx, root, t)
+	if err != nil {
+		return nil, nil, err
+	}
+	layer, err := newLayerWriter(spool)
+	if err != nil {
+		return nil, nil, fmt.Errorf("packing a directory: %w", err)
+	}
+	defer layer.abandon()
+	var files []string
+	for _, e := range entries {
+		if err := ctx.Err(); err != nil {
+			return nil, nil, err
+		}
+		if err := layer.add(root, e); err != nil {
+			return nil, nil, fmt.Errorf("packing %s: %w", filepath.Join(t.Dir, filepath.FromSlash(e.path)), err)
+		}
+		if !e.dir {
+			files = append(files, e.path)
+		}
+	}
+	blob, diffID, err := layer.finish(t.Limits)
+	if err != nil {
+		return nil, nil, fmt.Errorf("packing a directory: %w", err)
+	}
+	packed, err := packLayer(blob, diffID, diffID.Hex(), meta, opts)
+	return packed, files, err
+}
+
+// treeEntry is a file or directory that is packed.
+type treeEntry struct {
+	path string // with slashes
+	dir  bool
+	size int64
+}
+
+// layerWriter writes a tar.gz to a file, with its digests.
+type layerWriter struct {
+	file     *os.File
+	tar      *tar.Writer
+	gzip     *compressor
+	plain    hash.Hash
+	packed   hash.Hash
+	in, out  counter
+	buffer   []byte
+	finished bool
+}
+
+// counter counts the bytes that are written to it.
+type counter int64
+
+func (c *counter) Write(p []byte) (int, error) {
+	*c += counter(len(p))
+	return len(p), nil
+}
+
+func newLayerWriter(spool string) (*layerWriter, error) {
+	file, err := os.CreateTemp(spool, "layer-")
+	if err != nil {
+		return nil, err
+	}
+	w := &layerWriter{file: file, plain: sha256.New(), packed: sha256.New(), buffer: make([]byte, 128<<10)}
+	w.gzip = newCompressor(io.MultiWriter(file, w.packed, &w.out))
+	w.tar = tar.NewWriter(io.MultiWriter(w.plain, &w.in, w.gzip))
+	return w, nil
+}
+
+// add writes an entry whose header says nothing about who packed it, or when.
+func (w *layerWriter) add(root *os.Root, e treeEntry) error {
+	if e.dir {
+		return w.tar.WriteHeader(header(e.path+"/", tar.TypeDir, 0))
+	}
+	f, err := root.Open(filepath.FromSlash(e.path))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := w.tar.WriteHeader(header(e.path, tar.TypeReg, e.size)); err != nil {
+		return err
+	}
+	n, err := io.CopyBuffer(onlyWriter{w.tar}, io.LimitReader(f, e.size), w.buffer)
+	if err != nil {
+		return err
+	}
+	if more, _ := f.Read(w.buffer[:1]); n != e.size || more > 0 {
+		return errors.New("the file changed while it was read")
+	}
+	return nil
+}
+
+// header leaves out everything that differs between machines. Names that the oldest form of tar can't
+// hold are written in the form that can.
+func header(name string, kind byte, size int64) *tar.Header {
+	h := &tar.Header{Typeflag: kind, Name: name, Size: size, Mode: 0o644, ModTime: time.Unix(0, 0).UTC(), Format: tar.FormatUSTAR}
+	if kind == tar.TypeDir {
+		h.Mode = 0o755
+	}
+	if err := tar.NewWriter(io.Discard).WriteHeader(h); err != nil {
+		h.Format = tar.FormatPAX
+	}
+	return h
+}
+
+// finish ends the layer and returns it with the digest of its tar.
+func (w *layerWriter) finish(limits Limits) (Blob, Digest, error) {
+	w.finished = true
+	if err := errors.Join(w.tar.Close(), w.gzip.Close(), w.file.Close()); err != nil {
+		return Blob{}, "", err
+	}
+	if err := checkSize(int64(w.in), int64(w.out), limits); err != nil {
+		return Blob{}, "", err
+	}
+	name := w.file.Name()
+	blob := Blob{
+		Descriptor: Descriptor{Digest: digestOfSum(w.packed), Size: int64(w.out)},
+		Open:       func() (io.ReadCloser, error) { return os.Open(name) },
+	}
+	return blob, digestOfSum(w.plain), nil
+}
+
+// checkSize refuses a layer that would be refused when it is read.
+func checkSize(plain, packed int64, limits Limits) error {
+	switch {
+	case packed > limits.Compressed:
+		return refuse(TooLarge, "", "the layer has %d bytes, more than %d", packed, limits.Compressed)
+	case plain > limits.RatioFrom && plain > limits.Ratio*packed:
+		return refuse(RatioTooHigh, "", "%d bytes would expand more than %d times", packed, limits.Ratio)
+	default:
+		return nil
+	}
+}
+
+func digestOfSum(h hash.Hash) Digest { return Digest("sha256:" + hex.EncodeToString(h.Sum(nil))) }
+
+// abandon ends what was not finished.
+func (w *layerWriter) abandon() {
+	if !w.finished {
+		_ = w.gzip.Close()
+		_ = w.file.Close()
+	}
+}
+
+// withParents adds the directories that hold files, and sorts.
+func withParents(files []treeEntry) []treeEntry {
+	dirs := map[string]bool{}
+	for _, f := range files {
+		for dir := path.Dir(f.path); dir != "." && !dirs[dir]; dir = path.Dir(dir) {
+			dirs[dir] = true
+		}
+	}
+	for dir := range dirs {
+		files = append(files, treeEntry{path: dir, dir: true})
+	}
+	slices.SortFunc(files, func(a, b treeEntry) int {
+		switch {
+		case a.path < b.path:
+			return -1
+		case a.path > b.path:
+			return 1
+		default:
+			return 0
+		}
+	})
+	return files
+}

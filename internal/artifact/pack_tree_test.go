@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build unix
+
+package artifact_test
+
+import (
+	"bytes"
+	"compress/gzip"
+	"errors"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/kustomizer/kustomizer/internal/artifact"
+)
+
+// goldenTree is the digest of a small tree. If it changes, so does the format: every artifact gets
+// another digest, and every agent rolls out what it runs already.
+const goldenTree = "sha256:86bce0da2da672a5eb17b7e2cb60416ab72d9a7d89314ed4e9a575346afdf966"
+
+func writeTree(t *testing.T, dir string, files map[string]string) {
+	t.Helper()
+	for name, content := range files {
+		full := filepath.Join(dir, filepath.FromSlash(name))
+		if err := errors.Join(os.MkdirAll(filepath.Dir(full), 0o755), os.WriteFile(full, []byte(content), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func smallTree() map[string]string {
+	return map[string]string{
+		"app/deployment.yaml": "kind: Deployment\n", "app-config.yaml": "kind: ConfigMap\n", "app/sub/x.yaml": "x: 1\n",
+	}
+}
+
+func packTree(t *testing.T, tree artifact.Tree) (*artifact.Packed, []string, error) {
+	t.Helper()
+	return artifact.PackTree(t.Context(), tree, artifact.Metadata{Created: time.Unix(1767323045, 0)}, artifact.PackOptions{}, t.TempDir())
+}
+
+func TestATreeHasTheSameDigestEverywhere(t *testing.T) {
+	t.Parallel()
+	for range 2 {
+		dir := t.TempDir()
+		writeTree(t, dir, smallTree())
+		if err := errors.Join(
+			os.Chtimes(filepath.Join(dir, "app"), time.Now(), time.Unix(-5, 0)),
+			os.Chmod(filepath.Join(dir, "app-config.yaml"), 0o777), os.Mkdir(filepath.Join(dir, "empty"), 0o700)); err != nil {
+			t.Fatal(err)
+		}
+		packed, files, err := packTree(t, artifact.Tree{Dir: dir})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if packed.Digest != goldenTree {
+			t.Errorf("digest %s, want %s", packed.Digest, goldenTree)
+		}
+		if diff := cmp.Diff([]string{"app-config.yaml", "app/deployment.yaml", "app/sub/x.yaml"}, files); diff != "" {
+			t.Error(diff)
+		}
+	}
+}
+
+func TestAPackedTreeIsExtractedAsItWas(t *testing.T) {
+	t.Parallel()
+	source := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // content for a test
+	large := make([]byte, 5<<20)
+	for i := range large {
+		large[i] = "abcdefgh\n"[source.IntN(9)]
+	}
+	files := smallTree()
+	files["large.txt"] = string(large)
+	files[strings.Repeat("long-name/", 20)+"x"] = "in a form that the oldest tar does not know"
+	dir := t.TempDir()
+	writeTree(t, dir, files)
+	packed, _, err := packTree(t, artifact.Tree{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	layer, err := packed.Layers[0].Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer layer.Close()
+	raw, err := io.ReadAll(artifact.Verify(layer, packed.Layers[0].Descriptor))
+	if err != nil {
+		t.Fatal(err)
+	}
+	reference, err := gzip.NewReader(bytes.NewReader(raw))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(io.Discard, reference); err != nil {
+		t.Errorf("another decompressor: %v", err)
+	}
+	out := filepath.Join(t.TempDir(), "out")
+	got, err := artifact.Extract(t.Context(), bytes.NewReader(raw), packed.Layers[0].MediaType, out, artifact.Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	manifest, err := artifact.ParseManifest(packed.Manifest, packed.MediaType)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if manifest.Annotations[artifact.AnnotationChecksum] != got.Checksum {
+		t.Errorf("checksum %s, annotation %s", got.Checksum, manifest.Annotations[artifact.AnnotationChecksum])
+	}
+	for name, content := range files {
+		if text, err := os.ReadFile(filepath.Join(out, name)); err != nil || string(text) != content {
+			t.Errorf("%s: %d bytes, %v", name, len(text), err)
+		}
+	}
+}
+
+func TestATreeThatCanNotBeReadIsRefusedAsAWhole(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	writeTree(t, dir, map[string]string{"a.yaml": "a", "B.yaml": "b", "b.yaml": "c", "big": strings.Repeat("x", 200)})
+	if err := errors.Join(
+		os.Symlink("a.yaml", filepath.Join(dir, "link.yaml")), os.Symlink("..", filepath.Join(dir, "up")),
+		syscall.Mkfifo(filepath.Join(dir, "pipe"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	_, _, err := packTree(t, artifact.Tree{Dir: dir, Limits: artifact.Limits{File: 100}})
+	if err == nil {
+		t.Fatal("packed")
+	}
+	for _, want := range []string{
+		`PathCollides "b.yaml"`, `FileTooLarge "big"`, `SymlinkNotAllowed "link.yaml"`, `SymlinkNotAllowed "up"`, `DeviceNotAllowed "pipe"`,
+	} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%q is not in: %v", want, err)
+		}
+	}
+}
+
+func TestLinksAreResolvedWithinTheTreeOnly(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	writeTree(t, dir, map[string]string{"sub/a.yaml": "a"})
+	if err := errors.Join(
+		os.Symlink(filepath.Join("sub", "a.yaml"), filepath.Join(dir, "link.yaml")), os.Symlink("sub", filepath.Join(dir, "twin"))); err != nil {
+		t.Fatal(err)
+	}
+	_, files, err := packTree(t, artifact.Tree{Dir: dir, ResolveSymlinks: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"link.yaml", "sub/a.yaml", "twin/a.yaml"}, files); diff != "" {
+		t.Error(diff)
+	}
+	for name, target := range map[string]string{"out": "/etc/passwd", "gone": "nothing", "circle": "."} {
+		link := filepath.Join(dir, name)
+		if err := os.Symlink(target, link); err != nil {
+			t.Fatal(err)
+		}
+		var refused *artifact.RefusedError
+		if _, _, err := packTree(t, artifact.Tree{Dir: dir, ResolveSymlinks: true}); !errors.As(err, &refused) || refused.Reason != artifact.SymlinkNotAllowed {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err := os.Remove(link); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestAFileThatCanNotBeReadIsAnError(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if _, _, err := packTree(t, artifact.Tree{Dir: dir, Only: "gone"}); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("got %v", err)
+	}
+}
