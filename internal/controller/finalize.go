@@ -58,7 +58,7 @@ func (r *kustomizations) finalize(ctx context.Context, l *look) (ctrl.Result, er
 func (r *kustomizations) letGo(ctx context.Context, l *look, out deploy.TeardownOutcome, deadline time.Time) (ctrl.Result, error) {
 	switch out.State {
 	case deploy.Waiting:
-		l.conditions().working(fmt.Sprintf("waiting until %d deleted objects are gone", len(out.Wait.Objects)))
+		l.conditions().working(leavingMessage(len(out.Wait.Objects)))
 		r.waiters.start(l.ks, out.Wait, deadline)
 		return ctrl.Result{RequeueAfter: time.Until(deadline) + time.Second}, r.patch(ctx, l)
 	case deploy.Failed:

@@ -156,9 +156,16 @@ func (r *kustomizations) sick(l *look, a *attempt, err error) time.Duration {
 
 func waitingMessage(out deploy.Outcome) string {
 	if len(out.Health.Pending) == 0 {
-		return fmt.Sprintf("waiting until %d deleted objects are gone", len(out.Wait.Objects))
+		return leavingMessage(len(out.Wait.Objects))
 	}
 	return "waiting for health: " + pendingList(out.Health.Pending)
+}
+
+func leavingMessage(n int) string {
+	if n == 1 {
+		return "waiting until 1 deleted object is gone"
+	}
+	return fmt.Sprintf("waiting until %d deleted objects are gone", n)
 }
 
 func pendingList(pending []observe.NotReady) string {

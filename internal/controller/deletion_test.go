@@ -1,0 +1,429 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controller_test
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	"github.com/fluxcd/pkg/apis/meta"
+	sourcev1 "github.com/fluxcd/source-controller/api/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/kustomizer/kustomizer/internal/testkit"
+)
+
+// deleteKustomization deletes a Kustomization and waits until its finalizer has gone with it.
+func (a *arena) deleteKustomization(t *testing.T, namespace, name string) {
+	t.Helper()
+	resources := a.Dynamic.Resource(kustomizationsResource()).Namespace(namespace)
+	if err := resources.Delete(t.Context(), name, metav1.DeleteOptions{}); err != nil {
+		t.Fatalf("deleting Kustomization %s: %v", name, err)
+	}
+	a.waitForGone(t, namespace, name)
+}
+
+func (a *arena) waitForGone(t *testing.T, namespace, name string) {
+	t.Helper()
+	testkit.Eventually(t, "Kustomization "+name+" is gone", converges, func() error {
+		u, err := a.Dynamic.Resource(kustomizationsResource()).Namespace(namespace).Get(t.Context(), name, metav1.GetOptions{})
+		switch {
+		case apierrors.IsNotFound(err):
+			return nil
+		case err != nil:
+			return err
+		}
+		return fmt.Errorf("Ready is %+v", readyOf(t, u))
+	})
+}
+
+// leftovers returns what is written down about what Kustomizations of a name left behind, an object a
+// line, sorted.
+func (a *arena) leftovers(t *testing.T, name string) []string {
+	t.Helper()
+	list, err := a.Kube.CoreV1().ConfigMaps(a.Namespace).List(t.Context(), metav1.ListOptions{LabelSelector: "kustomizer.dev/leftovers"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []string
+	for _, cm := range list.Items {
+		if strings.HasSuffix(cm.Annotations["kustomizer.dev/record-owner"], "/"+name) {
+			out = append(out, strings.Split(strings.TrimSpace(cm.Data["objects"]), "\n")...)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+func TestADeletedKustomizationTakesWithItWhatItsPolicySays(t *testing.T) {
+	t.Parallel()
+	a := newArena(t)
+	cases := []struct {
+		name string
+		spec map[string]any
+		then string // patch of the Kustomization before it is deleted
+		left string // why its objects stay; they go where it is empty
+	}{
+		{name: "default", spec: nil},
+		{name: "mirror", spec: map[string]any{"deletionPolicy": "MirrorPrune"}},
+		{name: "mirror-no-prune", spec: map[string]any{"deletionPolicy": "MirrorPrune", "prune": false}, left: "prune is off"},
+		{name: "default-no-prune", spec: map[string]any{"prune": false}, left: "prune is off"},
+		{name: "delete-no-prune", spec: map[string]any{"deletionPolicy": "Delete", "prune": false}},
+		{name: "wait", spec: map[string]any{"deletionPolicy": "WaitForTermination", "prune": false}},
+		{name: "orphan", spec: map[string]any{"deletionPolicy": "Orphan"}, left: "the deletion policy is Orphan"},
+		{name: "suspended", then: `{"spec":{"suspend":true}}`, left: "the Kustomization is suspended"},
+		{
+			name: "unsupported", then: `{"spec":{"serviceAccountName":"tenant"}}`,
+			left: "the Kustomization says what this version does not support: spec.serviceAccountName",
+		},
+	}
+	for _, c := range cases {
+		a.deploy(t, c.name, configMaps(c.name, 2), c.spec)
+	}
+	a.start(t, a.agent)
+	for _, c := range cases {
+		a.waitForInventory(t, c.name, 2)
+		if c.then != "" {
+			a.patch(t, kustomizationsResource(), c.name, c.then)
+		}
+	}
+	for _, c := range cases {
+		a.deleteKustomization(t, a.Namespace, c.name)
+	}
+	there := a.configMapUIDs(t)
+	for _, c := range cases {
+		var want []string
+		for i := range 2 {
+			name := fmt.Sprintf("%s-%d", c.name, i)
+			line := fmt.Sprintf("ConfigMap/%s/%s", a.Namespace, name)
+			if _, stays := there[name]; stays != (c.left != "") {
+				t.Errorf("%s: that %s stays is %t", c.name, line, stays)
+			}
+			if c.left != "" {
+				want = append(want, line+": "+c.left)
+				a.saidOf(t, aKustomization, c.name, "ObjectsLeft", line+" stays: "+c.left)
+			} else {
+				a.saidOf(t, aKustomization, c.name, "Progressing", line+" deleted")
+			}
+		}
+		if got := a.leftovers(t, c.name); !slices.Equal(got, want) {
+			t.Errorf("%s: written down is %q, not %q", c.name, got, want)
+		}
+		if a.recorded(t, c.name).Exists {
+			t.Errorf("%s: its record is still there", c.name)
+		}
+	}
+	for _, r := range a.requests(t, testkit.Verbs("delete")) {
+		if r.UID == "" || r.ResourceVersion == "" {
+			t.Errorf("a deletion without preconditions: %s", r)
+		}
+	}
+}
+
+const claim = `---
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata:
+  name: data
+spec:
+  accessModes: [ReadWriteOnce]
+  resources: {requests: {storage: 1Mi}}
+`
+
+func statefulSet(claims string) string {
+	return `---
+apiVersion: apps/v1
+kind: StatefulSet
+metadata:
+  name: db
+spec:
+  replicas: 0
+  serviceName: db
+  selector: {matchLabels: {app: db}}
+  template:
+    metadata: {labels: {app: db}}
+    spec: {containers: [{name: main, image: "registry.example/db:1"}]}
+  volumeClaimTemplates: [` + claims + `]
+`
+}
+
+const claimTemplate = `{metadata: {name: data}, spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Mi}}}}`
+
+// What takes data or other people's objects with it goes only where the policy names that.
+func TestProtectedKindsStayUnlessThePolicyNamesDeletion(t *testing.T) {
+	t.Parallel()
+	a := newArena(t)
+	own := func(name string) string { return a.Namespace + "-" + name }
+	policies := map[string]string{"mirror": "MirrorPrune", "delete": "Delete"}
+	for name, policy := range policies {
+		a.DeleteNamespaceAtEnd(t, own(name))
+		all := configMaps(name, 1) + claim + statefulSet(claimTemplate) + "---\napiVersion: v1\nkind: Namespace\nmetadata:\n  name: " + own(name) + "\n"
+		a.deploy(t, name, all, map[string]any{"deletionPolicy": policy, "targetNamespace": own(name)})
+	}
+	a.start(t, a.agent)
+	for name := range policies {
+		a.waitForInventory(t, name, 4)
+		a.deleteKustomization(t, a.Namespace, name)
+	}
+
+	const why = " is deleted only where that was asked for by name"
+	want := []string{
+		"Namespace/" + own("mirror") + ": a Namespace" + why,
+		"PersistentVolumeClaim/" + own("mirror") + "/data: a PersistentVolumeClaim" + why,
+		"StatefulSet/" + own("mirror") + "/db: a StatefulSet" + why,
+	}
+	got := a.leftovers(t, "mirror")
+	if !slices.Equal(got, want) {
+		t.Errorf("MirrorPrune left %q, not %q", got, want)
+	}
+	if got := a.leftovers(t, "delete"); len(got) > 0 {
+		t.Errorf("Delete left %q", got)
+	}
+	var deleted []string
+	for _, r := range a.requests(t, testkit.Verbs("delete"), testkit.Not(testkit.InNamespace(a.Namespace))) {
+		deleted = append(deleted, strings.TrimPrefix(r.Namespace, a.Namespace+"-")+"/"+r.Resource)
+	}
+	slices.Sort(deleted)
+	wantDeleted := []string{
+		"delete/configmaps", "delete/namespaces", "delete/persistentvolumeclaims", "delete/statefulsets", "mirror/configmaps",
+	}
+	if !slices.Equal(deleted, wantDeleted) {
+		t.Errorf("deleted were %q, not %q", deleted, wantDeleted)
+	}
+}
+
+// An object that only carries our labels, because somebody made it in the place of ours, is not ours
+// to delete; neither is one that no longer carries them.
+func TestALookalikeIsNotDeleted(t *testing.T) {
+	t.Parallel()
+	a := newArena(t)
+	a.deploy(t, "app", configMaps("app", 3), nil)
+	a.start(t, a.agent)
+	a.waitForInventory(t, "app", 3)
+	configMapsHere := a.Kube.CoreV1().ConfigMaps(a.Namespace)
+
+	old, err := configMapsHere.Get(t.Context(), "app-0", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := configMapsHere.Delete(t.Context(), "app-0", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	namesake := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "app-0", Labels: old.Labels}}
+	if _, err := configMapsHere.Create(t.Context(), namesake, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	unlabelled := `{"metadata":{"labels":{"kustomize.toolkit.fluxcd.io/name":null,"kustomize.toolkit.fluxcd.io/namespace":null}}}`
+	if _, err := configMapsHere.Patch(t.Context(), "app-1", types.MergePatchType, []byte(unlabelled), metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	a.deleteKustomization(t, a.Namespace, "app")
+
+	deleted := a.requests(t, testkit.Verbs("delete"), func(r testkit.Request) bool { return strings.HasPrefix(r.Name, "app-") })
+	if len(deleted) != 1 || deleted[0].Name != "app-2" {
+		t.Errorf("want one deletion, of app-2, got:\n%s", deleted)
+	}
+	want := []string{"ConfigMap/" + a.Namespace + "/app-0: it is not the object we applied, but a namesake with our labels"}
+	if got := a.leftovers(t, "app"); !slices.Equal(got, want) {
+		t.Errorf("written down is %q, not %q", got, want)
+	}
+}
+
+// heldConfigMap renders a ConfigMap with a finalizer that nobody here acts upon.
+func heldConfigMap(name string) string {
+	return "---\napiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: " + name + "\n  finalizers: [example.com/hold]\n"
+}
+
+func (a *arena) release(t *testing.T, name string) {
+	t.Helper()
+	_, err := a.Kube.CoreV1().ConfigMaps(a.Namespace).
+		Patch(t.Context(), name, types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`), metav1.PatchOptions{})
+	if err != nil {
+		t.Fatalf("releasing %s: %v", name, err)
+	}
+}
+
+func TestDeletionWaitsForTerminationUntilItsTimeIsOver(t *testing.T) {
+	t.Parallel()
+	a := newArena(t)
+	a.deploy(t, "patient", heldConfigMap("patient"), map[string]any{"deletionPolicy": "WaitForTermination", "timeout": "10m"})
+	a.deploy(t, "hasty", heldConfigMap("hasty"), map[string]any{"deletionPolicy": "WaitForTermination", "timeout": "2s"})
+	a.deploy(t, "careless", heldConfigMap("careless"), map[string]any{"deletionPolicy": "Delete", "timeout": "10m"})
+	a.start(t, a.agent)
+	names := []string{"patient", "hasty", "careless"}
+	t.Cleanup(func() { a.releaseConfigMaps(t, names) })
+	for _, name := range names {
+		a.waitForInventory(t, name, 1)
+		err := a.Dynamic.Resource(kustomizationsResource()).Namespace(a.Namespace).Delete(t.Context(), name, metav1.DeleteOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	a.waitForGone(t, a.Namespace, "careless")
+	a.waitForGone(t, a.Namespace, "hasty")
+	want := []string{"ConfigMap/" + a.Namespace + "/hasty: it is still being deleted: finalizers example.com/hold"}
+	if got := a.leftovers(t, "hasty"); !slices.Equal(got, want) {
+		t.Errorf("written down is %q, not %q", got, want)
+	}
+	a.waitForKustomization(t, "patient", "waits", func(ks *kustomizev1.Kustomization) error {
+		ready := conditionOf(ks.Status.Conditions, meta.ReadyCondition)
+		if ready.Status != metav1.ConditionUnknown || !strings.Contains(ready.Message, "waiting until 1 deleted object is gone") {
+			return fmt.Errorf("Ready is %+v", ready)
+		}
+		return nil
+	})
+	a.release(t, "patient")
+	a.waitForGone(t, a.Namespace, "patient")
+	if got := a.leftovers(t, "patient"); len(got) > 0 {
+		t.Errorf("all is gone, and written down is %q", got)
+	}
+}
+
+// releaseConfigMaps lets the test's namespace go.
+func (a *arena) releaseConfigMaps(t *testing.T, names []string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 10*time.Second)
+	defer cancel()
+	for _, name := range names {
+		_, err := a.Kube.CoreV1().ConfigMaps(a.Namespace).Patch(ctx, name, types.MergePatchType,
+			[]byte(`{"metadata":{"finalizers":null}}`), metav1.PatchOptions{})
+		if err != nil && !apierrors.IsNotFound(err) {
+			t.Errorf("cleaning up: %v", err)
+		}
+	}
+}
+
+// team is a namespace with resources of its own, beside the agent's.
+type team struct {
+	*arena
+	namespace string
+}
+
+// newTeam makes a namespace, and an agent that watches all those of the test.
+func newTeam(t *testing.T, a *arena) *team {
+	t.Helper()
+	tm := &team{a, a.Namespace + "-team"}
+	a.CreateNamespace(t, tm.namespace)
+	return tm
+}
+
+func (tm *team) start(t *testing.T) *testkit.Process {
+	t.Helper()
+	return tm.arena.start(t, tm.agent, "--watch-all-namespaces=true", "--watch-label-selector=test="+tm.Namespace)
+}
+
+// create creates a resource in the team's namespace that the agent watches.
+func (tm *team) create(t *testing.T, resource schema.GroupVersionResource, kind schema.GroupVersionKind, name string, spec map[string]any) {
+	t.Helper()
+	u := &unstructured.Unstructured{Object: map[string]any{"spec": spec}}
+	u.SetGroupVersionKind(kind)
+	u.SetName(name)
+	u.SetLabels(map[string]string{"test": tm.Namespace})
+	if _, err := tm.Dynamic.Resource(resource).Namespace(tm.namespace).Create(t.Context(), u, metav1.CreateOptions{}); err != nil {
+		t.Fatalf("creating %s %s: %v", kind.Kind, name, err)
+	}
+}
+
+// deploy publishes manifests and has them deployed to the target namespace by resources of the team.
+func (tm *team) deploy(t *testing.T, name, manifests, target string, spec map[string]any) {
+	t.Helper()
+	tm.push(t, name, "1.0.0", map[string]string{"deploy/objects.yaml": manifests})
+	tm.create(t, repositoriesResource(), sourcev1.GroupVersion.WithKind(sourcev1.OCIRepositoryKind), name, map[string]any{
+		"url": "oci://" + tm.repositories.Repository(name), "ref": map[string]any{"tag": "1.0.0"}, "interval": never, "insecure": true,
+	})
+	all := map[string]any{
+		"sourceRef": map[string]any{"kind": "OCIRepository", "name": name}, "path": "./deploy",
+		"interval": never, "prune": true, "targetNamespace": target,
+	}
+	maps.Copy(all, spec)
+	tm.create(t, kustomizationsResource(), kustomizev1.GroupVersion.WithKind(kustomizev1.KustomizationKind), name, all)
+	waitUntil(t, tm.Dynamic.Resource(kustomizationsResource()).Namespace(tm.namespace), name, "is ready", func(u *unstructured.Unstructured) error {
+		return conditionIs(u, meta.ReadyCondition, "True")
+	})
+}
+
+// A namespace that goes takes its Kustomizations with it, which nobody decided about.
+func TestANamespaceThatGoesDeletesNothingElsewhere(t *testing.T) {
+	t.Parallel()
+	tm := newTeam(t, newArena(t))
+	tm.start(t)
+	tm.deploy(t, "app", configMaps("app", 3), tm.Namespace, map[string]any{"deletionPolicy": "Delete"})
+	before := tm.configMapUIDs(t)
+	if err := tm.Kube.CoreV1().Namespaces().Delete(t.Context(), tm.namespace, metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	tm.waitForGone(t, tm.namespace, "app")
+	if got := tm.configMapUIDs(t); len(before) != 3 || !maps.Equal(before, got) {
+		t.Errorf("objects were %v and are %v", before, got)
+	}
+	left := tm.leftovers(t, "app")
+	if len(left) != 3 || !strings.Contains(left[0], "Namespace "+tm.namespace+" is being deleted") {
+		t.Errorf("written down is %q", left)
+	}
+}
+
+// When the agent's own namespace goes there is nobody who could have meant anything, and nowhere to
+// write. That holds nothing up.
+func TestTheAgentsNamespaceThatGoesDeletesNothingElsewhere(t *testing.T) {
+	t.Parallel()
+	a := newArena(t)
+	tm := newTeam(t, a)
+	tm.start(t)
+	tm.deploy(t, "app", configMaps("app", 3), tm.namespace, map[string]any{"deletionPolicy": "Delete", "timeout": "10m"})
+	hold := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "hold", Finalizers: []string{"example.com/hold"}}}
+	if _, err := a.Kube.CoreV1().ConfigMaps(a.Namespace).Create(t.Context(), hold, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { a.releaseConfigMaps(t, []string{"hold"}) })
+	if err := a.Kube.CoreV1().Namespaces().Delete(t.Context(), a.Namespace, metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	a.deleteKustomization(t, tm.namespace, "app")
+	list, err := a.Kube.CoreV1().ConfigMaps(tm.namespace).List(t.Context(), metav1.ListOptions{LabelSelector: "kustomize.toolkit.fluxcd.io/name=app"})
+	if err != nil || len(list.Items) != 3 {
+		t.Errorf("%d objects are left, not 3: %v", len(list.Items), err)
+	}
+}
+
+// Whoever removes Flux's definitions does not mean all that was ever deployed.
+func TestADefinitionThatGoesDeletesNothing(t *testing.T) {
+	t.Parallel()
+	a := arenaIn(t, testkit.OwnControlPlane(t, testkit.ControlPlane{NoControllerManager: true}))
+	a.deploy(t, "app", configMaps("app", 3)+claim, map[string]any{"deletionPolicy": "Delete"})
+	a.start(t, a.agent)
+	a.waitForInventory(t, "app", 4)
+	before := a.configMapUIDs(t)
+	definitions := a.Dynamic.Resource(schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"})
+	name := "kustomizations." + kustomizev1.GroupVersion.Group
+	if err := definitions.Delete(t.Context(), name, metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	testkit.Eventually(t, "the definition is gone", converges, func() error {
+		_, err := definitions.Get(t.Context(), name, metav1.GetOptions{})
+		if apierrors.IsNotFound(err) {
+			return nil
+		}
+		return fmt.Errorf("it is there: %w", err)
+	})
+	if got := a.configMapUIDs(t); len(before) != 3 || !maps.Equal(before, got) {
+		t.Errorf("objects were %v and are %v", before, got)
+	}
+	deleted := a.requests(t, testkit.Verbs("delete", "deletecollection"), func(r testkit.Request) bool { return !strings.HasPrefix(r.Name, "record-") })
+	if len(deleted) > 0 {
+		t.Errorf("the agent deleted:\n%s", deleted)
+	}
+	if left := a.leftovers(t, "app"); len(left) != 4 {
+		t.Errorf("written down is %q", left)
+	}
+	a.installDefinitions(t) // for the clean-up
+}
