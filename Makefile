@@ -21,7 +21,7 @@ help: ## Say what can be made
 
 .PHONY: demo
 demo: ## Run the guide in a sandbox: KEEP=1 leaves it running, DEMO_BREAK=STEP sabotages a step
-	@go run ./hack/demo
+	@CGO_ENABLED=0 go build -trimpath -o bin/.demo/demo ./hack/demo && exec bin/.demo/demo
 
 # Tests that need a cluster find it by the variable that `sandbox run` sets. None may be skipped.
 .PHONY: test

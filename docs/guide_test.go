@@ -152,8 +152,8 @@ func parse(page string) ([]part, error) {
 func parseBlock(language string, block []string, first int) (part, error) {
 	switch language {
 	case "yaml":
-		var any any
-		return part{}, yaml.Unmarshal([]byte(strings.Join(block, "\n")), &any)
+		var content any
+		return part{}, yaml.Unmarshal([]byte(strings.Join(block, "\n")), &content)
 	case "console":
 		commands, err := parseConsole(block, first)
 		return part{commands: commands}, err

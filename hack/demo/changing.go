@@ -28,7 +28,7 @@ func publishNext(ctx context.Context, s *story) error {
 }
 
 func update(ctx context.Context, s *story) error {
-	if err := s.remember(ctx, appName); err != nil {
+	if err := s.remember(ctx); err != nil {
 		return err
 	}
 	return s.reconcile(ctx)
@@ -43,7 +43,7 @@ func (s *story) reconcile(ctx context.Context) error {
 // prune switches the deletion of removed objects on or off.
 func prune(on string) func(context.Context, *story) error {
 	return func(ctx context.Context, s *story) error {
-		return s.patch(ctx, kustomizationResource(), appName, `{"spec":{"prune":`+on+`}}`)
+		return s.patch(ctx, `{"spec":{"prune":`+on+`}}`)
 	}
 }
 
@@ -65,14 +65,14 @@ func checkUpdated(ctx context.Context, s *story) error {
 	}
 	return errors.Join(
 		expect("the frontend's replicas", 2, *frontend.Spec.Replicas),
-		s.expectSame(ctx, appName, goneInUpdate),
+		s.expectSame(ctx, goneInUpdate),
 		s.expectEvent(ctx, "Progressing", goneInUpdate+" deleted"),
 	)
 }
 
 // drift edits a Deployment by hand.
 func drift(ctx context.Context, s *story) error {
-	if err := s.remember(ctx, appName); err != nil {
+	if err := s.remember(ctx); err != nil {
 		return err
 	}
 	_, err := s.command(ctx, "kubectl", "-n", appNamespace, "set", "image", "deployment/backend", "podinfo=ghcr.io/stefanprodan/podinfo:0.0.1")
@@ -89,7 +89,7 @@ func checkCorrected(ctx context.Context, s *story) error {
 	}
 	return errors.Join(
 		s.expectEvent(ctx, "DriftCorrected", "Deployment/"+appNamespace+"/backend"),
-		s.expectSame(ctx, appName),
+		s.expectSame(ctx),
 		s.second().check(ctx, s),
 	)
 }
@@ -99,7 +99,7 @@ const emptyText = "# Nothing is left here.\n"
 
 // deployEmpty publishes an empty artifact by mistake, and has it deployed.
 func deployEmpty(ctx context.Context, s *story) error {
-	if err := s.remember(ctx, appName); err != nil {
+	if err := s.remember(ctx); err != nil {
 		return err
 	}
 	text := emptyText
@@ -150,7 +150,7 @@ func checkHeld(ctx context.Context, s *story) error {
 	return errors.Join(
 		expect("the exit code of reconcile", refused, s.code),
 		expect("the number of objects before", objectsUpdated, len(s.uids)),
-		s.expectSame(ctx, appName),
+		s.expectSame(ctx),
 	)
 }
 
@@ -162,7 +162,7 @@ func restore(ctx context.Context, s *story) error {
 }
 
 func checkRestored(ctx context.Context, s *story) error {
-	return errors.Join(s.second().check(ctx, s), s.expectSame(ctx, appName))
+	return errors.Join(s.second().check(ctx, s), s.expectSame(ctx))
 }
 
 // emptyAgain has the empty artifact fetched again.

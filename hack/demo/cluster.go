@@ -51,15 +51,15 @@ func (s *story) read(ctx context.Context, res schema.GroupVersionResource, name 
 	return runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, into)
 }
 
-// patch changes a resource of the agent's namespace as kubectl patch does.
-func (s *story) patch(ctx context.Context, res schema.GroupVersionResource, name, patch string) error {
-	_, err := s.dynamic.Resource(res).Namespace(agentNamespace).Patch(ctx, name, types.MergePatchType, []byte(patch), metav1.PatchOptions{})
+// patch changes the demo app's Kustomization as kubectl patch does.
+func (s *story) patch(ctx context.Context, patch string) error {
+	_, err := s.dynamic.Resource(kustomizationResource()).Namespace(agentNamespace).Patch(ctx, appName, types.MergePatchType, []byte(patch), metav1.PatchOptions{})
 	return err
 }
 
-// suspend keeps the agent from a Kustomization, or lets it go on.
-func (s *story) suspend(ctx context.Context, name string, on bool) error {
-	return s.patch(ctx, kustomizationResource(), name, fmt.Sprintf(`{"spec":{"suspend":%t}}`, on))
+// suspend keeps the agent from the demo app, or lets it go on.
+func (s *story) suspend(ctx context.Context, on bool) error {
+	return s.patch(ctx, fmt.Sprintf(`{"spec":{"suspend":%t}}`, on))
 }
 
 // appObjects lists what a Kustomization's labels are on, by Kind/namespace/name.
@@ -81,9 +81,9 @@ func (s *story) appObjects(ctx context.Context, kustomization string) (map[strin
 	return found, nil
 }
 
-// remember notes the identities of a Kustomization's objects and the time, before something is done.
-func (s *story) remember(ctx context.Context, kustomization string) error {
-	objects, err := s.appObjects(ctx, kustomization)
+// remember notes the identities of the demo app's objects and the time, before something is done.
+func (s *story) remember(ctx context.Context) error {
+	objects, err := s.appObjects(ctx, appName)
 	if err != nil {
 		return err
 	}
@@ -96,8 +96,8 @@ func (s *story) remember(ctx context.Context, kustomization string) error {
 }
 
 // expectSame asserts that all remembered objects but those named are still the same ones.
-func (s *story) expectSame(ctx context.Context, kustomization string, but ...string) error {
-	objects, err := s.appObjects(ctx, kustomization)
+func (s *story) expectSame(ctx context.Context, but ...string) error {
+	objects, err := s.appObjects(ctx, appName)
 	if err != nil {
 		return err
 	}

@@ -90,7 +90,7 @@ func runGently(cmd *exec.Cmd) error {
 	return cmd.Run()
 }
 
-// tool runs a program of the developer's, such as go, and passes on what it says on standard error.
+// tool runs a program of the developer's, such as go. What it says matters only where it fails.
 func (s *story) tool(ctx context.Context, dir string, args ...string) error {
 	_, err := s.toolOutput(ctx, dir, args...)
 	return err
@@ -101,12 +101,14 @@ func (s *story) toolOutput(ctx context.Context, dir string, args ...string) (str
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	cmd.Dir = dir
 	cmd.Env = override(os.Environ(), "CGO_ENABLED=0", "GOWORK=off", "TMPDIR="+s.path("tmp"), "DOCKER_CONFIG="+s.path("docker"))
-	var stdout bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, s.out
-	if err := runGently(cmd); err != nil {
-		return "", fmt.Errorf("%s: %w", typed(args), err)
+	said := &transcript{}
+	cmd.Stdout, cmd.Stderr = &stream{said.write, true}, &stream{said.write, false}
+	err := runGently(cmd)
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && ctx.Err() == nil {
+		err = &commandError{command: typed(args), code: exit.ExitCode(), output: said.all.String()}
 	}
-	return stdout.String(), nil
+	return said.results.String(), err
 }
 
 // userEnv is a user's environment: a home of its own, the sandbox as the cluster, and nothing of

@@ -188,7 +188,7 @@ func (s *story) second() app {
 // deleteService deletes one of the app's objects where the agent can't put it back.
 func deleteService(ctx context.Context, s *story) error {
 	return errors.Join(
-		s.suspend(ctx, appName, true),
+		s.suspend(ctx, true),
 		s.kube.CoreV1().Services(appNamespace).Delete(ctx, "backend", metav1.DeleteOptions{}),
 	)
 }

@@ -68,12 +68,8 @@ func (s *story) startSandbox(ctx context.Context) error {
 func (s *story) launcher(ctx context.Context) (string, error) {
 	source := filepath.Join(s.opts.root, "sandbox")
 	launcher := filepath.Join(source, ".build", "sandbox")
-	_, err := os.Stat(launcher)
-	if err == nil {
-		return launcher, s.tool(ctx, source, launcher, "build")
-	}
-	if !errors.Is(err, fs.ErrNotExist) {
-		return "", err
+	if _, err := os.Stat(launcher); !errors.Is(err, fs.ErrNotExist) {
+		return launcher, err
 	}
 	return launcher, s.tool(ctx, source, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", launcher, "./cmd/sandbox")
 }

@@ -94,7 +94,7 @@ func delivering() []step {
 			name: "deploy", run: createKustomization, check: checkDeployed, within: rollout,
 			sabotage: sabotage{
 				what: "a Service is deleted while the agent is kept from it", after: deleteService,
-				undo: func(ctx context.Context, s *story) error { return s.suspend(ctx, appName, false) },
+				undo: func(ctx context.Context, s *story) error { return s.suspend(ctx, false) },
 			},
 		},
 	}
@@ -117,8 +117,8 @@ func changing() []step {
 			name: "drift", run: drift, check: checkCorrected, within: started,
 			sabotage: sabotage{
 				what:   "the Kustomization is suspended",
-				before: func(ctx context.Context, s *story) error { return s.suspend(ctx, appName, true) },
-				undo:   func(ctx context.Context, s *story) error { return s.suspend(ctx, appName, false) },
+				before: func(ctx context.Context, s *story) error { return s.suspend(ctx, true) },
+				undo:   func(ctx context.Context, s *story) error { return s.suspend(ctx, false) },
 			},
 		},
 		{

@@ -86,6 +86,9 @@ func (s *story) prepared(ctx context.Context, name string, do func(context.Conte
 func (s *story) build(ctx context.Context) (err error) {
 	if s.opts.bin == "" {
 		s.bin = filepath.Join(s.opts.root, "bin", ".demo", "kustomizer")
+		if _, missing := os.Stat(s.bin); missing != nil {
+			fmt.Fprintln(s.out, "  building kustomizer and the sandbox, which takes minutes the first time")
+		}
 		err = s.compile(ctx, s.bin)
 	} else {
 		s.shown = append(s.shown, "(uses "+s.opts.bin+")")
@@ -139,7 +142,7 @@ func (s *story) stop(ctx context.Context, remove bool) error {
 		errs = append(errs, s.stopSandbox(ctx))
 	}
 	err := errors.Join(errs...)
-	if err == nil && remove {
+	if err == nil && (remove || s.sandbox.Launcher == "") {
 		return os.RemoveAll(s.dir)
 	}
 	fmt.Fprintf(s.out, "  logs are in %s\n", s.dir)
