@@ -105,10 +105,10 @@ func zst(content []byte) []byte {
 	return w.EncodeAll(content, nil)
 }
 
-func many(n int, make func(i int) entry) []entry {
+func many(n int, entryOf func(i int) entry) []entry {
 	entries := []entry{}
 	for i := range n {
-		entries = append(entries, make(i))
+		entries = append(entries, entryOf(i))
 	}
 	return entries
 }

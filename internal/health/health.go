@@ -79,9 +79,8 @@ func ruleFor(gk schema.GroupKind) rule {
 	}
 }
 
-// compute runs kstatus and translates its answer, with the given codes for an object that is in
-// progress and for one that has failed.
-func compute(u *unstructured.Unstructured, inProgress, failed cause.Code) Status {
+// compute runs kstatus and translates its answer, with the given code for an object that has failed.
+func compute(u *unstructured.Unstructured, failed cause.Code) Status {
 	res, err := status.Compute(u)
 	if err != nil {
 		return waiting(InProgress, cause.Unknown, "its status can't be understood: "+err.Error())
@@ -92,7 +91,7 @@ func compute(u *unstructured.Unstructured, inProgress, failed cause.Code) Status
 	case status.FailedStatus:
 		return waiting(Failed, failed, withReason(res))
 	default:
-		return waiting(InProgress, inProgress, withReason(res))
+		return waiting(InProgress, cause.NotReadyYet, withReason(res))
 	}
 }
 
@@ -124,7 +123,7 @@ func byConventions(u *unstructured.Unstructured) Status {
 	if stale := staleCondition(u); stale != "" {
 		return waiting(InProgress, cause.NotReadyYet, stale)
 	}
-	s := compute(u, cause.NotReadyYet, cause.Stalled)
+	s := compute(u, cause.Stalled)
 	if s.State == InProgress && suspended(u) {
 		return waiting(InProgress, cause.Suspended, u.GetKind()+" is suspended")
 	}

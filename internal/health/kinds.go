@@ -56,7 +56,7 @@ func controlled(u *unstructured.Unstructured) Status {
 	if observed == 0 && u.GetGeneration() != 0 {
 		return waiting(InProgress, cause.NotReadyYet, u.GetKind()+" has not been looked at by its controller yet")
 	}
-	s := compute(u, cause.NotReadyYet, cause.ProgressDeadline)
+	s := compute(u, cause.ProgressDeadline)
 	if s.State == Current {
 		return s
 	}
@@ -142,7 +142,7 @@ func pod(u *unstructured.Unstructured) Status {
 	if phase, _, _ := unstructured.NestedString(u.Object, "status", "phase"); phase == "Pending" || phase == "" {
 		return podWaiting(u, InProgress, "Pod is pending")
 	}
-	s := compute(u, cause.NotReadyYet, cause.CrashLoop)
+	s := compute(u, cause.CrashLoop)
 	if s.State == Current {
 		return s
 	}
@@ -158,7 +158,7 @@ func podWaiting(u *unstructured.Unstructured, state State, message string) Statu
 }
 
 func definition(u *unstructured.Unstructured) Status {
-	return compute(u, cause.NotReadyYet, cause.Conflict)
+	return compute(u, cause.Conflict)
 }
 
 // terminating says what a deletion waits for.

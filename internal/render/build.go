@@ -156,7 +156,7 @@ func (s *scanner) duplicate(kind, name, shown string) error {
 	}
 }
 
-func ordered(a, b object.Position) (object.Position, object.Position) {
+func ordered(a, b object.Position) (first, second object.Position) {
 	if a.File > b.File || a.File == b.File && a.Line > b.Line {
 		return b, a
 	}

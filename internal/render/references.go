@@ -56,11 +56,11 @@ func references(k *types.Kustomization) []reference {
 		add(toYAML, "patches", p.Path)
 		add(toPatch, "patches", p.Patch)
 	}
-	for _, p := range k.PatchesJson6902 {
+	for _, p := range k.PatchesJson6902 { //nolint:staticcheck // deprecated, and still what many kustomizations have
 		add(toYAML, "patchesJson6902", p.Path)
 		add(toPatch, "patchesJson6902", p.Patch)
 	}
-	for _, p := range k.PatchesStrategicMerge {
+	for _, p := range k.PatchesStrategicMerge { //nolint:staticcheck // as above
 		add(toPatch, "patchesStrategicMerge", string(p))
 	}
 	for _, g := range k.ConfigMapGenerator {

@@ -65,7 +65,7 @@ func All(err error) []Problem {
 	if err == nil {
 		return nil
 	}
-	many, ok := err.(interface{ Unwrap() []error }) //nolint:errorlint // only a join at the top is taken apart
+	many, ok := err.(interface{ Unwrap() []error }) // only a join at the top is taken apart
 	if !ok || !isJoin(err, many.Unwrap()) {
 		return []Problem{Of(err)}
 	}

@@ -286,7 +286,7 @@ func (s *Store) write(ctx context.Context, d artifact.Descriptor, content io.Rea
 func syncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
-		return nil //nolint:nilerr // see above
+		return nil
 	}
 	defer d.Close()
 	_ = d.Sync()

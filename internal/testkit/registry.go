@@ -147,7 +147,7 @@ func MemRegistry(t testing.TB) *MemoryRegistry {
 	inner := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		m.mu.Lock()
-		handler := http.Handler(inner)
+		handler := inner
 		if m.wrap != nil {
 			handler = m.wrap(inner)
 		}
@@ -208,6 +208,7 @@ type statusRecorder struct {
 	status int
 }
 
+// WriteHeader notes the status.
 func (s *statusRecorder) WriteHeader(status int) {
 	s.status = status
 	s.ResponseWriter.WriteHeader(status)

@@ -35,7 +35,7 @@ func TestRegistryRecordsTheTestsOwnRequests(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	want := RegistryRequest{Method: "PUT", Path: "/v2/" + mine.Prefix + "/app/manifests/1.0.0", Status: 201}
+	want := RegistryRequest{Method: http.MethodPut, Path: "/v2/" + mine.Prefix + "/app/manifests/1.0.0", Status: 201}
 	got := mine.Requests(t)
 	if !slices.ContainsFunc(got, func(r RegistryRequest) bool { r.UserAgent = ""; return r == want }) {
 		t.Errorf("%s is not in %v", want, got)
@@ -71,7 +71,7 @@ func TestMemoryRegistryRecordsAndWraps(t *testing.T) {
 		t.Fatal(err)
 	}
 	last := m.Requests()[len(m.Requests())-1]
-	if last.Method != "PUT" || last.Path != "/v2/app/manifests/1.0.0" || last.Status != 201 {
+	if last.Method != http.MethodPut || last.Path != "/v2/app/manifests/1.0.0" || last.Status != 201 {
 		t.Errorf("last request: %s", last)
 	}
 	m.Wrap(RequireBasicAuth("flux", "secret"))
