@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -52,7 +53,7 @@ func TestKilledBeforeAndAfterEachWrite(t *testing.T) {
 
 // all counts the writes of an undisturbed run and then kills before and after each of them.
 func (s *sweep) all(t *testing.T) {
-	writes := s.undisturbed(t)
+	writes := s.count(t)
 	if len(writes) < len(s.wanted(t)) {
 		t.Fatalf("only %d writes were counted:\n%s", len(writes), writes)
 	}
@@ -72,6 +73,29 @@ func (s *sweep) all(t *testing.T) {
 		t.Errorf("%d cases were run, not %d: twice the %d writes\n%s", got, want, len(writes), writes)
 	}
 	t.Logf("%d writes, %d cases", len(writes), s.cases.Load())
+}
+
+// count returns the writes that every run of the scenario has. While the agent waits for health it
+// may say once more, or once less, what it waits for: the fewest of some runs come in each.
+func (s *sweep) count(t *testing.T) testkit.Requests {
+	var mu sync.Mutex
+	var fewest testkit.Requests
+	var group errgroup.Group
+	for i := range sweptAtOnce - 1 {
+		group.Go(func() error {
+			t.Run(fmt.Sprintf("undisturbed run %d", i+1), func(t *testing.T) {
+				writes := s.undisturbed(t)
+				mu.Lock()
+				defer mu.Unlock()
+				if fewest == nil || len(writes) < len(fewest) {
+					fewest = writes
+				}
+			})
+			return nil
+		})
+	}
+	_ = group.Wait() // the runs report for themselves
+	return fewest
 }
 
 // undisturbed runs the scenario without a kill and returns the agent's writes.
