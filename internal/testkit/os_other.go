@@ -14,3 +14,7 @@ func tryLock(string) (unlock func(), err error) {
 }
 
 func terminate(p *os.Process) error { return p.Kill() }
+
+func suspend(*os.Process) error { return errors.ErrUnsupported }
+
+func resume(*os.Process) error { return errors.ErrUnsupported }

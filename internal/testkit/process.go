@@ -163,6 +163,13 @@ func (p *Process) Stop(t testing.TB, limit time.Duration) int {
 	return p.Wait(t, limit)
 }
 
+// Suspend stops the process without its knowing (SIGSTOP), as a machine without time does, until
+// [Process.Resume].
+func (p *Process) Suspend() error { return suspend(p.cmd.Process) }
+
+// Resume lets a suspended process go on.
+func (p *Process) Resume() error { return resume(p.cmd.Process) }
+
 // Wait returns the exit code of a process that ends by itself: -1 when it was
 // ended by a signal.
 func (p *Process) Wait(t testing.TB, limit time.Duration) int {
