@@ -153,13 +153,12 @@ func onlyShown(flags *pflag.FlagSet) *pflag.FlagSet {
 
 // usages lists flags, hidden ones too, with defaults that don't depend on who generates them.
 func usages(flags *pflag.FlagSet) string {
-	home, err := os.UserHomeDir()
 	out := pflag.NewFlagSet("", pflag.ContinueOnError)
 	flags.VisitAll(func(f *pflag.Flag) {
 		shown := *f
 		shown.Hidden = false
-		if err == nil {
-			shown.DefValue = strings.ReplaceAll(shown.DefValue, home, "$HOME")
+		if f.Name == "cache-dir" { // below the home directory, or where KUBECACHEDIR says
+			shown.DefValue = "$HOME/.kube/cache"
 		}
 		out.AddFlag(&shown)
 	})
