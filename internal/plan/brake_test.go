@@ -153,8 +153,8 @@ func TestHeldObjectsAreHeldAndTheRestIsApplied(t *testing.T) {
 			w.Live[id] = plan.Live{Presence: plan.Absent}
 		}
 	}
-	new := w.wanted("ConfigMap", "new")
-	w.rehearsed(new.ID, applied(new.Object), true)
+	added := w.wanted("ConfigMap", "new")
+	w.rehearsed(added.ID, applied(added.Object), true)
 	reason := ": held: 3 of 6 objects would be deleted"
 	got := actions(w.decide())
 	if !slices.Contains(got, "create ConfigMap/new") || !slices.Contains(got, "forget Secret/gone: it is gone") {

@@ -63,7 +63,7 @@ func fieldsOf(e metav1.ManagedFieldsEntry) *fieldpath.Set {
 		return fieldpath.NewSet()
 	}
 	set := &fieldpath.Set{}
-	if err := set.FromJSON(bytes.NewReader(e.FieldsV1.Raw)); err != nil {
+	if err := set.FromJSON(e.FieldsV1.GetRawReader()); err != nil {
 		return fieldpath.NewSet()
 	}
 	return set
@@ -191,7 +191,7 @@ func MergeOverrides(u *unstructured.Unstructured, owner Owner, extra []string) (
 			rest, restart := splitRestart(fieldsOf(e))
 			merged = merged.Union(rest)
 			if raw, err := restart.ToJSON(); err == nil && !restart.Empty() {
-				e.FieldsV1 = &metav1.FieldsV1{Raw: raw}
+				e.FieldsV1 = metav1.NewFieldsV1(string(raw))
 				kept = append(kept, e)
 			}
 		default:
@@ -205,7 +205,7 @@ func MergeOverrides(u *unstructured.Unstructured, owner Owner, extra []string) (
 	if err != nil {
 		return nil, false
 	}
-	ours.FieldsV1 = &metav1.FieldsV1{Raw: raw}
+	ours.FieldsV1 = metav1.NewFieldsV1(string(raw))
 	return append(kept, ours), true
 }
 

@@ -185,7 +185,7 @@ func TestMergeOverrides(t *testing.T) {
 				if got == nil {
 					got = entries{}
 				}
-				got[e.Manager+" "+string(e.Operation)] = canonical(t, e.FieldsV1.Raw)
+				got[e.Manager+" "+string(e.Operation)] = canonical(t, e.FieldsV1.GetRawBytes())
 			}
 			for k, v := range c.want {
 				c.want[k] = canonical(t, []byte(v))
