@@ -1001,6 +1001,30 @@ func TestObjectsThatAppearMeanwhileAreJudged(t *testing.T) {
 	w.mustRun(w.request(cm("a")), deploy.Done, "configured ConfigMap/a")
 }
 
+func TestWhatIsRecordedIsToldBeforeItIsApplied(t *testing.T) {
+	w := newWorld(t)
+	var told []int
+	req := w.request(configMapsOf(3)...)
+	req.Recorded = func(_ context.Context, entries map[object.ID]plan.Entry) error {
+		told = append(told, len(entries))
+		if w.exists(configMaps, "cm-00") != (len(told) > 2) {
+			t.Errorf("applied before it was told that %d are on record", len(entries))
+		}
+		if len(told) == 1 {
+			return errors.New("not understood")
+		}
+		return nil
+	}
+	if out := w.run(req); out.State != deploy.Failed || len(w.owned()) != 0 {
+		t.Errorf("%s %v: %s", out.State, out.Err, w.owned())
+	}
+	w.mustRunState(req, deploy.Done)
+	quiet(w, req)
+	if diff := cmp.Diff([]int{3, 3, 3}, told); diff != "" {
+		t.Errorf("told (-want +got):\n%s", diff)
+	}
+}
+
 func TestCancelledRunIsNotDone(t *testing.T) {
 	w := newWorld(t)
 	ctx, cancel := context.WithCancel(t.Context())

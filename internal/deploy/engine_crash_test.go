@@ -96,6 +96,13 @@ func TestNoCrashForgetsOrLeavesAnything(t *testing.T) {
 		"a replacement, then the same":       {first, replaced, replaced, nil, 4},
 		"a replacement, then without it":     {first, replaced, small, nil, 4},
 		"an object made again, then without": {first, first, small, func(w *world) { w.delete(configMaps, "dropped") }, 3},
+		"a namesake taken in, then without": {first, first, small, func(w *world) {
+			w.delete(configMaps, "dropped")
+			u := w.objects(cm("dropped", "whose", "theirs"))[0]
+			if _, err := w.resource(configMaps).Create(w.t.Context(), u, metav1.CreateOptions{FieldManager: "operator"}); err != nil {
+				w.t.Fatal(err)
+			}
+		}, 3},
 		"a take-over, then the same": {first, first, first, func(w *world) {
 			w.Kubectl(w.t, "-n", w.Namespace, "set", "env", "deployment/web", "DEBUG=1")
 		}, 2},

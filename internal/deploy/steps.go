@@ -34,10 +34,23 @@ func (r *run) recordUnion(ctx context.Context) error {
 			grown = true
 		}
 	}
-	if !grown {
-		return nil
+	switch {
+	case grown:
+		return r.save(ctx)
+	case r.unfinished():
+		return r.tell(ctx) // the run that stored it may have died before it told
 	}
-	return r.save(ctx)
+	return nil
+}
+
+// unfinished says whether a run died, or failed, between recording and applying.
+func (r *run) unfinished() bool {
+	for _, e := range r.entries {
+		if e.Pending {
+			return true
+		}
+	}
+	return false
 }
 
 // intention returns the entry to store before a step is made true, where there has to be one: for
@@ -49,7 +62,8 @@ func (r *run) intention(s plan.Step) (plan.Entry, bool) {
 	case plan.Create, plan.Replace, plan.Later:
 		return plan.Entry{ID: s.ID, Version: s.Version(), UID: entry.UID, Pending: true}, !ours || !entry.Pending
 	case plan.Configure:
-		return plan.Entry{ID: s.ID, Version: s.Version(), UID: entry.UID, Pending: true}, !ours
+		another := !entry.Pending && entry.UID != string(s.Live.GetUID())
+		return plan.Entry{ID: s.ID, Version: s.Version(), UID: entry.UID, Pending: true}, !ours || another
 	case plan.Unchanged:
 		// It is as wanted, and its owner labels and fields are already ours: only the record of
 		// it is missing.
@@ -64,6 +78,10 @@ func (r *run) save(ctx context.Context) error {
 	if err := r.record.Save(ctx, r.engine.Cluster, r.head, r.entries); err != nil {
 		return err
 	}
+	return r.tell(ctx)
+}
+
+func (r *run) tell(ctx context.Context) error {
 	if r.req.Recorded == nil {
 		return nil
 	}

@@ -344,7 +344,7 @@ func TestDamageIsNeverReadAsEmptyAndNeverMendsItself(t *testing.T) {
 			}
 			// New entries can be stored, old ones dropped, and it stays damaged.
 			next := maps.Clone(r.Entries)
-			maps.Copy(next, some(2500, 4000))
+			maps.Copy(next, some(2500, 2800))
 			w.save(r, record.Head{Cluster: "c"}, next)
 			delete(next, id(2600))
 			w.save(w.load(), record.Head{Cluster: "c"}, next)
