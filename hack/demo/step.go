@@ -108,31 +108,36 @@ func (s *story) attempt(ctx context.Context, st step, broken bool) error {
 // pause is the time between two looks at the cluster.
 const pause = 150 * time.Millisecond
 
+// lookLimit bounds a single check: one that is under way when the time is over may end, so that what
+// is reported is what is missing and not that there was no time to look.
+const lookLimit = 30 * time.Second
+
 // await repeats a check until it finds nothing missing.
 func (s *story) await(ctx context.Context, check func(context.Context, *story) error, limit time.Duration) error {
-	limited, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	var missing error
+	over := time.NewTimer(limit)
+	defer over.Stop()
 	for {
-		err := check(limited, s)
-		if err == nil {
+		missing := s.look(ctx, check)
+		if missing == nil {
 			return nil
-		}
-		if limited.Err() == nil || missing == nil {
-			missing = err // an error of the time limit would hide what was missing
 		}
 		if s.agent != nil && s.agent.ended() {
 			return fmt.Errorf("the agent has ended by itself: %w", missing)
 		}
 		select {
-		case <-limited.Done():
-			if ctx.Err() != nil {
-				return context.Cause(ctx)
-			}
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-over.C:
 			return fmt.Errorf("not within %s: %w", limit, missing)
 		case <-time.After(pause):
 		}
 	}
+}
+
+func (s *story) look(ctx context.Context, check func(context.Context, *story) error) error {
+	ctx, cancel := context.WithTimeout(ctx, lookLimit)
+	defer cancel()
+	return check(ctx, s)
 }
 
 // line prints a step's result: its name, its duration and its commands.

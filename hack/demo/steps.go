@@ -21,11 +21,11 @@ const (
 	goneInUpdate   = "HorizontalPodAutoscaler/" + appNamespace + "/backend"
 )
 
-// How long the cluster may take for something after the command that asked for it has returned.
+// How long it may take, on a busy machine, until what a command asked for can be seen.
 const (
-	soon    = 2 * time.Second
-	started = 20 * time.Second
-	rollout = 30 * time.Second
+	soon    = 5 * time.Second
+	started = 45 * time.Second
+	rollout = 90 * time.Second
 )
 
 // steps is the guide, in its order.
