@@ -19,11 +19,12 @@ const maxLayers = 1000
 
 // Descriptor points from a manifest to a blob or to another manifest.
 type Descriptor struct {
-	MediaType   string            `json:"mediaType"`
-	Digest      Digest            `json:"digest"`
-	Size        int64             `json:"size"`
-	Annotations map[string]string `json:"annotations,omitempty"`
-	Platform    *Platform         `json:"platform,omitempty"`
+	MediaType    string            `json:"mediaType"`
+	Digest       Digest            `json:"digest"`
+	Size         int64             `json:"size"`
+	Annotations  map[string]string `json:"annotations,omitempty"`
+	ArtifactType string            `json:"artifactType,omitempty"`
+	Platform     *Platform         `json:"platform,omitempty"`
 }
 
 // Platform is what an index says about one of its manifests.
@@ -39,6 +40,7 @@ type Manifest struct {
 	MediaType     string            `json:"mediaType,omitempty"`
 	ArtifactType  string            `json:"artifactType,omitempty"`
 	Config        *Descriptor       `json:"config,omitempty"`
+	Subject       *Descriptor       `json:"subject,omitempty"`
 	Layers        []Descriptor      `json:"layers,omitempty"`
 	Manifests     []Descriptor      `json:"manifests,omitempty"`
 	Annotations   map[string]string `json:"annotations,omitempty"`
@@ -130,12 +132,16 @@ func (e *LayerError) Error() string {
 	return fmt.Sprintf("the artifact has no layer of media type %q", e.MediaType)
 }
 
-// Layer returns the first layer of a media type, or the first one if the media type is empty.
+// Layer returns the first layer of a media type. If the media type is empty it is the first one that is
+// an archive, or the first of all where none is.
 func (m *Manifest) Layer(mediaType string) (Descriptor, error) {
 	for _, d := range m.Layers {
-		if mediaType == "" || d.MediaType == mediaType {
+		if d.MediaType == mediaType || mediaType == "" && packingOf(d.MediaType) != packingUnknown {
 			return d, nil
 		}
+	}
+	if mediaType == "" && len(m.Layers) > 0 {
+		return m.Layers[0], nil
 	}
 	return Descriptor{}, &LayerError{MediaType: mediaType}
 }

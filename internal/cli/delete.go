@@ -19,7 +19,8 @@ func newDeleteCmd(a *app) *cobra.Command {
 	return verb("delete", "Delete resources",
 		verb("source", "Delete sources", newDeleteKindCmd(a, ociRepositories(), "oci NAME")),
 		newDeleteKindCmd(a, kustomizations(), "kustomization NAME"),
-		newDeleteInventoryCmd(a))
+		newDeleteInventoryCmd(a),
+		newDeleteArtifactCmd(a))
 }
 
 func newDeleteKindCmd(a *app, k kind, use string) *cobra.Command {

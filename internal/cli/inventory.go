@@ -23,11 +23,11 @@ func newApplyCmd(a *app) *cobra.Command {
 }
 
 func newDiffCmd(a *app) *cobra.Command {
-	return verb("diff", "Show what would change", newDiffInventoryCmd(a))
+	return verb("diff", "Show what would change, or differs", newDiffArtifactCmd(a), newDiffInventoryCmd(a))
 }
 
 func newInspectCmd(a *app) *cobra.Command {
-	return verb("inspect", "Show what is in inventories", newInspectInventoryCmd(a))
+	return verb("inspect", "Show what is in artifacts and inventories", newInspectArtifactCmd(a), newInspectInventoryCmd(a))
 }
 
 // inventoryResult is what is printed of an inventory with -o.

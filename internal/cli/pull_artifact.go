@@ -16,7 +16,8 @@ func newPullCmd(a *app) *cobra.Command {
 
 func newPullArtifactCmd(a *app) *cobra.Command {
 	var remote registryFlags
-	var dir string
+	var dir, layer string
+	var force bool
 	cmd := &cobra.Command{
 		Use:   "artifact URL",
 		Short: "Print the manifests of an artifact, or write its files",
@@ -25,23 +26,32 @@ func newPullArtifactCmd(a *app) *cobra.Command {
 		Example: "  kustomizer pull artifact oci://ghcr.io/me/app:1.0.0\n\n" +
 			"  # Into a new directory\n" +
 			"  kustomizer pull artifact oci://ghcr.io/me/app:1.0.0 -o ./app\n\n" +
+			"  # Over what is in a directory; files that the artifact does not have stay\n" +
+			"  kustomizer pull artifact oci://ghcr.io/me/app:1.0.0 -o ./app --force\n\n" +
 			"  # By digest\n" +
 			"  kustomizer pull artifact oci://ghcr.io/me/app@sha256:<digest>",
 		Args: positional("URL"),
 	}
 	remote.AddFlags(cmd.Flags())
 	cmd.Flags().StringVarP(&dir, "output", "o", "", "directory to write the files to; it must be empty or not exist")
+	cmd.Flags().BoolVar(&force, "force", false, "write to a directory that is not empty: over files of the same name, others are left alone")
+	addLayerFlag(cmd, &layer)
 	cmd.RunE = a.run(ownTimeout, func(ctx context.Context, args []string) error {
 		ref, err := artifactURL(args[0])
 		if err != nil {
 			return err
+		}
+		if force && dir == "" {
+			return usagef(cmd, "--force is for --output")
 		}
 		client, err := remote.client(a, ref.Repository().Host())
 		if err != nil {
 			return err
 		}
 		defer client.Close()
-		got, err := deploy.PullArtifact(ctx, client, ref, dir)
+		got, err := deploy.PullArtifact(ctx, deploy.PullRequest{
+			Client: client, Reference: ref, LayerMediaType: layer, Dir: dir, Force: force,
+		})
 		if err != nil {
 			return err
 		}

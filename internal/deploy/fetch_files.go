@@ -27,15 +27,27 @@ func (e *ChecksumError) Error() string {
 	return fmt.Sprintf("the content of %s has the checksum %s, its annotation says %s", e.Pinned, e.Got, e.Want)
 }
 
+// PullRequest says which artifact to pull, and where to put its files.
+type PullRequest struct {
+	Client         *registry.Client
+	Reference      artifact.Reference
+	LayerMediaType string // of the layer to take; empty for the first one that can be read
+	// Dir is where the files are written to; empty for nowhere. It must be empty or not exist, unless
+	// Force is set: then files are written over those of the same name, and others are left alone.
+	Dir   string
+	Force bool
+}
+
 // Pulled is an artifact that was pulled for its files.
 type Pulled struct {
 	Fetched
-	YAML []byte // of all.yaml, or of all YAML files in the order of their paths
+	YAML  []byte   // of all.yaml, or of all YAML files in the order of their paths
+	Files []string // with slashes
 }
 
-// PullArtifact fetches an artifact and, unless dir is empty, unpacks it into dir, which must be empty
-// or not exist. The content's checksum is compared with the annotation, where there is one.
-func PullArtifact(ctx context.Context, c *registry.Client, ref artifact.Reference, dir string) (Pulled, error) {
+// PullArtifact fetches an artifact and, if there is a directory for it, unpacks it there. The content's
+// checksum is compared with the annotation, where there is one.
+func PullArtifact(ctx context.Context, req PullRequest) (Pulled, error) {
 	work, err := os.MkdirTemp("", "kustomizer-pull-")
 	if err != nil {
 		return Pulled{}, fmt.Errorf("making room for the artifact: %w", err)
@@ -45,7 +57,9 @@ func PullArtifact(ctx context.Context, c *registry.Client, ref artifact.Referenc
 	if err != nil {
 		return Pulled{}, err
 	}
-	got, err := Fetch(ctx, FetchRequest{Client: c, Store: st, Reference: ref, WorkDir: work})
+	got, err := Fetch(ctx, FetchRequest{
+		Client: req.Client, Store: st, Reference: req.Reference, LayerMediaType: req.LayerMediaType, WorkDir: work,
+	})
 	if err != nil {
 		return Pulled{}, err
 	}
@@ -55,28 +69,65 @@ func PullArtifact(ctx context.Context, c *registry.Client, ref artifact.Referenc
 		return Pulled{}, err
 	}
 	out := Pulled{Fetched: got}
-	var files int
-	if out.YAML, files, err = readYAML(tree); err != nil {
+	if out.YAML, out.Files, err = readYAML(tree); err != nil {
 		return Pulled{}, fmt.Errorf("reading the artifact's files: %w", err)
 	}
-	if err := out.compareChecksum(files, checksum); err != nil {
+	if err := out.compareChecksum(checksum); err != nil {
 		return Pulled{}, err
 	}
-	if dir == "" {
+	if req.Dir == "" {
 		return out, nil
 	}
-	_, err = openTree(ctx, st, got.Layer, dir)
+	if req.Force {
+		return out, writeOver(ctx, st, out, req.Dir)
+	}
+	_, err = openTree(ctx, st, got.Layer, req.Dir)
 	return out, err
 }
 
-// readYAML joins the YAML files of a tree, and counts all of its files.
-func readYAML(tree string) (yaml []byte, files int, err error) {
+// writeOver unpacks an artifact within a directory that may have something in it, and then moves file by
+// file to its place. The system does not let a link in the directory lead out of it.
+func writeOver(ctx context.Context, st *store.Store, got Pulled, dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("writing the artifact's files: %w", err)
+	}
+	partial, err := os.MkdirTemp(dir, ".partial-")
+	if err != nil {
+		return fmt.Errorf("writing the artifact's files: %w", err)
+	}
+	defer os.RemoveAll(partial)
+	if _, err := openTree(ctx, st, got.Layer, partial); err != nil {
+		return err
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return fmt.Errorf("writing the artifact's files: %w", err)
+	}
+	defer root.Close()
+	for _, file := range got.Files {
+		to := filepath.FromSlash(file)
+		if err := root.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+			return fmt.Errorf("writing %s: %w", file, err)
+		}
+		if err := root.Rename(filepath.Join(filepath.Base(partial), to), to); err != nil {
+			return fmt.Errorf("writing %s: %w", file, err)
+		}
+	}
+	return nil
+}
+
+// readYAML joins the YAML files of a tree, and lists all of its files.
+func readYAML(tree string) (yaml []byte, files []string, err error) {
 	var all bytes.Buffer
 	err = filepath.WalkDir(tree, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err
 		}
-		files++
+		rel, err := filepath.Rel(tree, path)
+		if err != nil {
+			return err
+		}
+		files = append(files, filepath.ToSlash(rel))
 		if ext := filepath.Ext(path); ext != ".yaml" && ext != ".yml" {
 			return nil
 		}
@@ -105,13 +156,13 @@ func separate(all *bytes.Buffer, content []byte) {
 
 // compareChecksum compares the annotation with the SHA-256 of all.yaml, if that is all there is, or
 // of the tar.
-func (p Pulled) compareChecksum(files int, ofTar string) error {
+func (p Pulled) compareChecksum(ofTar string) error {
 	want := p.Annotations[artifact.AnnotationChecksum]
 	if want == "" {
 		return nil
 	}
 	found := ofTar
-	if ofYAML := artifact.DigestOf(p.YAML).Hex(); files == 1 && ofYAML == want {
+	if ofYAML := artifact.DigestOf(p.YAML).Hex(); len(p.Files) == 1 && ofYAML == want {
 		found = ofYAML
 	}
 	if found != want {

@@ -405,7 +405,7 @@ func TestPullingComparesTheChecksum(t *testing.T) {
 	p := newPlace(t)
 	p.publish(t, "a")
 	dir := filepath.Join(t.TempDir(), "out")
-	got, err := deploy.PullArtifact(t.Context(), p.client, p.tag.Reference(), dir)
+	got, err := deploy.PullArtifact(t.Context(), deploy.PullRequest{Client: p.client, Reference: p.tag.Reference(), Dir: dir})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -418,7 +418,7 @@ func TestPullingComparesTheChecksum(t *testing.T) {
 		m.Annotations = map[string]string{artifact.AnnotationChecksum: artifact.DigestOf(nil).Hex()}
 	})
 	none := filepath.Join(t.TempDir(), "none")
-	_, err = deploy.PullArtifact(t.Context(), p.client, p.tag.Reference(), none)
+	_, err = deploy.PullArtifact(t.Context(), deploy.PullRequest{Client: p.client, Reference: p.tag.Reference(), Dir: none})
 	var checksum *deploy.ChecksumError
 	if !errors.As(err, &checksum) {
 		t.Errorf("got %v", err)
@@ -435,7 +435,7 @@ func TestPullingATreeJoinsItsYAML(t *testing.T) {
 		tar.Header{Name: "b/two.yml", Typeflag: tar.TypeReg, Size: 2},
 		tar.Header{Name: "a.yaml", Typeflag: tar.TypeReg, Size: 1},
 		tar.Header{Name: "README.md", Typeflag: tar.TypeReg, Size: 3}), nil)
-	got, err := deploy.PullArtifact(t.Context(), p.client, p.tag.Reference(), "")
+	got, err := deploy.PullArtifact(t.Context(), deploy.PullRequest{Client: p.client, Reference: p.tag.Reference(), Dir: ""})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,5 +18,11 @@ func ofPublish(err error) (Problem, bool) {
 	if _, ok := as[*deploy.ImagesError](err); ok {
 		return Problem{Code: "ImagesMissing", Exit: ExitRefused, Hint: "push the images first, or correct their names"}, true
 	}
+	if _, ok := as[*deploy.UndatedError](err); ok {
+		return Problem{Code: "Undated", Exit: ExitRefused, Hint: "choose by version with --semver, leave these out with --filter-regex, or name tags"}, true
+	}
+	if e, ok := as[*deploy.NoTagError](err); ok {
+		return Problem{Code: "NotFound", Exit: ExitNotFound, Hint: "see: kustomizer list artifacts " + e.Repository.URL()}, true
+	}
 	return Problem{}, false
 }
