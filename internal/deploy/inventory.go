@@ -111,7 +111,9 @@ func (e *Engine) ApplyInventory(ctx context.Context, r InventoryRequest, progres
 	lock, held := newRunLock(ctx, r.Lock, progress.Locked)
 	defer lock.release(ctx, e.Cluster)
 	req.lock = lock
+	// With its labels: fields that nobody owns would count as somebody else's at the next apply.
 	home := &home{engine: e, req: req}
+	home.req.Objects = BuildInventory(r.Owner, r.Collected)
 	req.Approve = func(ctx context.Context, p *plan.Plan) error {
 		if r.Approve != nil {
 			if err := r.Approve(ctx, p); err != nil {
