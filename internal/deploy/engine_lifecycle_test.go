@@ -48,7 +48,7 @@ func TestDefinitionsAndNamespacesInOneSet(t *testing.T) {
 	w := worldIn(t, testkit.OwnControlPlane(t, testkit.ControlPlane{}))
 	things := schema.GroupVersionResource{Group: "test.kustomizer.dev", Version: "v1", Resource: "things"}
 	in := func(manifest string) string { return strings.ReplaceAll(manifest, "namespace: NS", "namespace: shop") }
-	set := []string{
+	whole := []string{
 		custom("Thing", "v1", "shop"),
 		custom("Planet", "v1", "shop"), // as kustomize renders it: it does not know the scope
 		in(web), in(webScaler), in(cm("settings")),
@@ -59,7 +59,7 @@ func TestDefinitionsAndNamespacesInOneSet(t *testing.T) {
 	t.Run("are installed at the first try", func(t *testing.T) {
 		w.t = t
 		sent := w.counted(func() {
-			w.mustRun(w.request(set...), deploy.Done,
+			w.mustRun(w.request(whole...), deploy.Done,
 				"created CustomResourceDefinition/planets.test.kustomizer.dev", "created CustomResourceDefinition/things.test.kustomizer.dev",
 				"created Namespace/shop", "created PriorityClass/shop", "created ConfigMap/shop/settings", "created Deployment/shop/web",
 				"created HorizontalPodAutoscaler/shop/web", "created Planet/one", "created Thing/shop/one")
@@ -67,14 +67,14 @@ func TestDefinitionsAndNamespacesInOneSet(t *testing.T) {
 		if first := sent.Writes()[0]; first.Resource != "configmaps" || first.Namespace != w.Namespace {
 			t.Errorf("the first write is not the record's: %s", first)
 		}
-		quiet(w, w.request(set...))
+		quiet(w, w.request(whole...))
 	})
 	t.Run("are upgraded to a new version at the first try", func(t *testing.T) {
 		w.t = t
-		set[0], set[5] = custom("Thing", "v2", "shop"), definition("Thing", "Namespaced", "v1", "v2")
+		whole[0], whole[5] = custom("Thing", "v2", "shop"), definition("Thing", "Namespaced", "v1", "v2")
 		// What is stored is the same object at both versions.
-		w.mustRun(w.request(set...), deploy.Done, "configured CustomResourceDefinition/things.test.kustomizer.dev")
-		quiet(w, w.request(set...))
+		w.mustRun(w.request(whole...), deploy.Done, "configured CustomResourceDefinition/things.test.kustomizer.dev")
+		quiet(w, w.request(whole...))
 	})
 	t.Run("are watched over at the version that is wanted", func(t *testing.T) {
 		w.t = t
@@ -83,12 +83,12 @@ func TestDefinitionsAndNamespacesInOneSet(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		setField(t, u, int64(4), "spec", "size")
+		set(t, u, int64(4), "spec", "size")
 		if _, err := theirs.Update(t.Context(), u, metav1.UpdateOptions{FieldManager: "some-controller"}); err != nil {
 			t.Fatal(err)
 		}
-		w.mustRun(w.request(set...), deploy.Done, "corrected Thing/shop/one")
-		quiet(w, w.request(set...))
+		w.mustRun(w.request(whole...), deploy.Done, "corrected Thing/shop/one")
+		quiet(w, w.request(whole...))
 	})
 	t.Run("a group whose server does not answer is not gone", func(t *testing.T) {
 		w.t = t
@@ -140,13 +140,13 @@ spec: {group: broken.test, version: v1, groupPriorityMinimum: 100, versionPriori
 			return fmt.Errorf("still there (%v)", err)
 		})
 		testkit.Eventually(t, "put back", 20*time.Second, func() error {
-			out := w.run(w.request(set...))
+			out := w.run(w.request(whole...))
 			if out.State != deploy.Done || len(out.Changes) != 2 {
 				return fmt.Errorf("%s %v %s", out.State, out.Err, w.changes(out))
 			}
 			return nil
 		})
-		quiet(w, w.request(set...))
+		quiet(w, w.request(whole...))
 	})
 	t.Run("protected kinds stay at the end, unless they are named", func(t *testing.T) {
 		w.t = t
@@ -167,11 +167,6 @@ spec: {group: broken.test, version: v1, groupPriorityMinimum: 100, versionPriori
 			t.Errorf("Thing/shop/one: %v", err)
 		}
 	})
-}
-
-func setField(t *testing.T, u *unstructured.Unstructured, value any, path ...string) {
-	t.Helper()
-	set(t, u, value, path...)
 }
 
 func TestZeroValuesAreWatchedOver(t *testing.T) {
