@@ -83,11 +83,11 @@ func Run(ctx context.Context, opts Options) error {
 	if err != nil {
 		return err
 	}
-	servers, err := serve(opts, arts)
+	servers, err := serve(ctx, opts, arts)
 	if err != nil {
 		return err
 	}
-	defer servers.close()
+	defer servers.close(ctx)
 	if opts.Started != nil {
 		opts.Started(servers.addresses)
 	}
@@ -95,7 +95,7 @@ func Run(ctx context.Context, opts Options) error {
 	if !opts.LeaderElection {
 		return work(ctx)
 	}
-	err = lead(ctx, opts.Config, opts.Namespace, leaseNames(opts.LabelSelector), opts.Leases, work)
+	err = lead(ctx, opts, work)
 	if errors.Is(err, errLeaseLost) {
 		return fmt.Errorf("%w: whoever leads now goes on", err)
 	}

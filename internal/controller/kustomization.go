@@ -147,7 +147,7 @@ func (r *kustomizations) stall(ctx context.Context, l *look, fields []string) (c
 	r.handled(l)
 	l.ks.Status.ObservedGeneration = l.ks.Generation
 	message := unsupportedMessage(fields)
-	if l.conditions().get(meta.ReadyCondition).Message != message {
+	if l.conditions().readiness().Message != message {
 		r.events.warn(l.ks, nil, reasonUnsupported, message)
 	}
 	l.conditions().stalled(reasonUnsupported, message)

@@ -14,7 +14,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/leaderelection"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 )
@@ -25,10 +24,6 @@ const (
 	sourceLease        = "source-controller-leader-election"
 	kustomizationLease = "kustomize-controller-leader-election"
 )
-
-// secondLeasePatience is how long the agent holds the first Lease while it can't get the second.
-// Then it gives the first back, because whoever holds the second may need it.
-const secondLeasePatience = 15 * time.Second
 
 // LeaseOptions are the times of leader election. The zero value stands for Flux's.
 type LeaseOptions struct {
@@ -46,6 +41,15 @@ func (o *LeaseOptions) setDefaults() {
 		o.RetryPeriod = 5 * time.Second
 	}
 }
+
+// patience is how long the agent holds the first Lease while it can't get the second: as long as it
+// takes to see that nobody renews that one. Then it gives the first back, because whoever holds the
+// second may need it.
+func (o *LeaseOptions) patience() time.Duration { return o.Duration + 2*o.RetryPeriod }
+
+// pause is how long the agent then leaves the first Lease to whoever wants it: other engines try at
+// intervals of up to 2.2 retry periods.
+func (o *LeaseOptions) pause() time.Duration { return 3 * o.RetryPeriod }
 
 // errLeaseLost ends the process: whoever took the lease may already be writing.
 var errLeaseLost = errors.New("leadership was lost")
@@ -66,9 +70,10 @@ func leaseNames(selector string) []string {
 
 // lead runs a function while all leases are held. It returns when the function does, or with
 // errLeaseLost as soon as a lease is lost; the function's context ends then too.
-func lead(ctx context.Context, cfg *rest.Config, namespace string, names []string, opts LeaseOptions, run func(context.Context) error) error {
+func lead(ctx context.Context, agent Options, run func(context.Context) error) error {
+	opts, names := agent.Leases, leaseNames(agent.LabelSelector)
 	opts.setDefaults()
-	client, err := kubernetes.NewForConfig(cfg)
+	client, err := kubernetes.NewForConfig(agent.Config)
 	if err != nil {
 		return fmt.Errorf("configuring leader election: %w", err)
 	}
@@ -77,19 +82,19 @@ func lead(ctx context.Context, cfg *rest.Config, namespace string, names []strin
 		return fmt.Errorf("naming this process for leader election: %w", err)
 	}
 	e := &election{
-		client: client, namespace: namespace, opts: opts,
+		client: client, namespace: agent.Namespace, opts: opts,
 		identity: host + "_" + string(uuid.NewUUID()),
 	}
 	for {
-		err := e.hold(ctx, names, run)
+		err := e.hold(ctx, held.names, run)
 		if !errors.Is(err, errNoSecondLease) || ctx.Err() != nil {
 			return err
 		}
-		logr.FromContextOrDiscard(ctx).Info("Another engine holds the second lease: the first is given back, and tried for again", "leases", names)
+		logr.FromContextOrDiscard(ctx).Info("Another engine holds the second lease: the first is given back, and tried for again", "leases", held.names)
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(opts.RetryPeriod):
+		case <-time.After(held.times.pause()):
 		}
 	}
 }
@@ -100,7 +105,7 @@ type election struct {
 	client    kubernetes.Interface
 	namespace string
 	identity  string
-	opts      LeaseOptions
+	held      *leadership
 }
 
 // hold takes the first lease and, while it is held, the others and then the function.
@@ -119,7 +124,7 @@ func (e *election) holdRest(ctx context.Context, names []string, run func(contex
 	}
 	waiting, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	patience := time.AfterFunc(secondLeasePatience, func() { cancel(errNoSecondLease) })
+	patience := time.AfterFunc(e.held.times.patience(), func() { cancel(errNoSecondLease) })
 	defer patience.Stop()
 	err := e.while(waiting, names[0], func(context.Context) error {
 		if !patience.Stop() {
@@ -170,13 +175,14 @@ func (e *election) while(ctx context.Context, name string, run func(context.Cont
 }
 
 func (e *election) elector(name string, started func(context.Context)) (*leaderelection.LeaderElector, error) {
+	times := e.held.times
 	return leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
-		Lock: &resourcelock.LeaseLock{
+		Lock: &watchedLease{name: name, held: e.held, Interface: &resourcelock.LeaseLock{
 			LeaseMeta:  metav1.ObjectMeta{Namespace: e.namespace, Name: name},
 			Client:     e.client.CoordinationV1(),
 			LockConfig: resourcelock.ResourceLockConfig{Identity: e.identity},
-		},
-		LeaseDuration: e.opts.Duration, RenewDeadline: e.opts.RenewDeadline, RetryPeriod: e.opts.RetryPeriod,
+		}},
+		LeaseDuration: times.Duration, RenewDeadline: times.RenewDeadline, RetryPeriod: times.RetryPeriod,
 		ReleaseOnCancel: true,
 		Name:            name,
 		Callbacks:       leaderelection.LeaderCallbacks{OnStartedLeading: started, OnStoppedLeading: func() {}},

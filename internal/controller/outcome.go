@@ -185,7 +185,7 @@ func (r *kustomizations) held(l *look, a *attempt, src artifactSource, out deplo
 	r.handled(l)
 	r.waiters.stop(l.key())
 	message := fmt.Sprintf("%s. To delete them: kustomizer approve prune ks/%s -n %s", out.Err, l.ks.Name, l.ks.Namespace)
-	if l.conditions().get(meta.ReadyCondition).Message != message {
+	if l.conditions().readiness().Message != message {
 		r.events.warn(l.ks, src.annotations(), reasonPruneHeld, message)
 	}
 	a.ended = true
@@ -248,7 +248,7 @@ func conflictOf(err error) error {
 // else wrote first.
 func requeueOnConflict(err error) (ctrl.Result, error) {
 	if apierrors.IsConflict(err) || conflictOf(err) != nil {
-		return ctrl.Result{RequeueAfter: 500 * time.Millisecond}, nil
+		return ctrl.Result{RequeueAfter: 500 * time.Millisecond}, nil //nolint:nilerr // handled by looking again
 	}
 	return ctrl.Result{}, err
 }

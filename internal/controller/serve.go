@@ -21,7 +21,7 @@ type servers struct {
 }
 
 // serve starts the servers that the options ask for.
-func serve(opts Options, arts *artifacts) (*servers, error) {
+func serve(ctx context.Context, opts Options, arts *artifacts) (*servers, error) {
 	ok := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	health := http.NewServeMux()
 	health.Handle("/healthz", ok)
@@ -41,9 +41,9 @@ func serve(opts Options, arts *artifacts) (*servers, error) {
 		if one.addr == "0" || one.addr == "" {
 			continue
 		}
-		bound, err := s.start(one.addr, one.handler, opts)
+		bound, err := s.start(ctx, one.addr, one.handler, opts)
 		if err != nil {
-			s.close()
+			s.close(ctx)
 			return nil, err
 		}
 		*one.bound = bound
@@ -51,8 +51,8 @@ func serve(opts Options, arts *artifacts) (*servers, error) {
 	return s, nil
 }
 
-func (s *servers) start(addr string, handler http.Handler, opts Options) (string, error) {
-	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", addr)
+func (s *servers) start(ctx context.Context, addr string, handler http.Handler, opts Options) (string, error) {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
 	if err != nil {
 		return "", fmt.Errorf("listening on %s: %w", addr, err)
 	}
@@ -69,8 +69,8 @@ func (s *servers) start(addr string, handler http.Handler, opts Options) (string
 	return listener.Addr().String(), nil
 }
 
-func (s *servers) close() {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+func (s *servers) close(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
 	for _, server := range s.running {
 		_ = server.Shutdown(ctx) // the process ends; there is nobody to tell

@@ -152,7 +152,7 @@ func (s *sources) finalize(ctx context.Context, p *poll) (ctrl.Result, error) {
 }
 
 func (s *sources) stall(ctx context.Context, p *poll, reason, message string) (ctrl.Result, error) {
-	if p.conditions().get(meta.ReadyCondition).Message != message {
+	if p.conditions().readiness().Message != message {
 		s.events.warn(p.repo, nil, reason, message)
 	}
 	s.handled(p)
@@ -222,7 +222,7 @@ func (s *sources) fetch(ctx context.Context, p *poll, reference artifact.Referen
 // failed reports a failed poll. What was fetched before stays in use.
 func (s *sources) failed(ctx context.Context, p *poll, err error) error {
 	reason, message := fetchReason(err), err.Error()
-	if p.conditions().get(meta.ReadyCondition).Message != message {
+	if p.conditions().readiness().Message != message {
 		ctrl.LoggerFrom(ctx).Info("Fetching does not work", "reason", reason, "error", message)
 		s.events.warn(p.repo, nil, reason, message)
 	}
@@ -251,7 +251,7 @@ func (s *sources) succeeded(p *poll, got deploy.Fetched) {
 	current, _ := s.artifacts.get(p.key())
 	old := p.repo.Status.Artifact
 	isNew := old == nil || old.Revision != current.revision || old.Digest != current.layer.Digest.String()
-	recovered := !isNew && !p.conditions().isReady() && p.conditions().get(meta.ReadyCondition).Status == metav1.ConditionFalse
+	recovered := !isNew && !p.conditions().isReady() && p.conditions().readiness().Status == metav1.ConditionFalse
 	if isNew || old.URL != s.url(servedPath(p.key(), current.layer)) { // this process may serve elsewhere
 		p.repo.Status.Artifact = s.statusArtifact(p.key(), current)
 	}

@@ -74,8 +74,9 @@ func (c conditions) isReady() bool {
 	return apimeta.IsStatusConditionTrue(*c.list, meta.ReadyCondition)
 }
 
-func (c conditions) get(kind string) metav1.Condition {
-	if found := apimeta.FindStatusCondition(*c.list, kind); found != nil {
+// readiness returns the Ready condition, or a zero one where there is none yet.
+func (c conditions) readiness() metav1.Condition {
+	if found := apimeta.FindStatusCondition(*c.list, meta.ReadyCondition); found != nil {
 		return *found
 	}
 	return metav1.Condition{}

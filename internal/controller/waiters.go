@@ -18,7 +18,7 @@ import (
 // waiters wait for objects outside of the workers, so that waiting holds none: when there is
 // something to see, the resource is looked at again.
 type waiters struct {
-	ctx     context.Context // of the process's leadership; ends all waiting
+	ctx     context.Context //nolint:containedctx // of the process's leadership: ends all waiting
 	cluster *cluster.Cluster
 	wake    chan event.GenericEvent
 
