@@ -95,7 +95,7 @@ func Run(ctx context.Context, opts Options) error {
 	if !opts.LeaderElection {
 		return work(ctx)
 	}
-	err = lead(ctx, opts, work)
+	err = lead(ctx, opts.Config, opts.Namespace, newLeadership(leaseNames(opts.LabelSelector), opts.Leases), work)
 	if errors.Is(err, errLeaseLost) {
 		return fmt.Errorf("%w: whoever leads now goes on", err)
 	}

@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/leaderelection"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 )
@@ -70,10 +71,8 @@ func leaseNames(selector string) []string {
 
 // lead runs a function while all leases are held. It returns when the function does, or with
 // errLeaseLost as soon as a lease is lost; the function's context ends then too.
-func lead(ctx context.Context, agent Options, run func(context.Context) error) error {
-	opts, names := agent.Leases, leaseNames(agent.LabelSelector)
-	opts.setDefaults()
-	client, err := kubernetes.NewForConfig(agent.Config)
+func lead(ctx context.Context, cfg *rest.Config, namespace string, held *leadership, run func(context.Context) error) error {
+	client, err := kubernetes.NewForConfig(cfg)
 	if err != nil {
 		return fmt.Errorf("configuring leader election: %w", err)
 	}
@@ -82,7 +81,7 @@ func lead(ctx context.Context, agent Options, run func(context.Context) error) e
 		return fmt.Errorf("naming this process for leader election: %w", err)
 	}
 	e := &election{
-		client: client, namespace: agent.Namespace, opts: opts,
+		client: client, namespace: namespace, held: held,
 		identity: host + "_" + string(uuid.NewUUID()),
 	}
 	for {
