@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
+	"sigs.k8s.io/structured-merge-diff/v6/value"
 )
 
 // FieldChange is one field that would be another one.
@@ -70,14 +71,23 @@ func withoutOverrides(u *unstructured.Unstructured, owner Owner, overrides []str
 	out := u.DeepCopy()
 	var paths []fieldpath.Path
 	undone.Difference(kept).Iterate(func(p fieldpath.Path) { paths = append(paths, p.Copy()) })
-	// The longest first, so that a list's item goes after what is in it.
-	slices.SortStableFunc(paths, func(a, b fieldpath.Path) int { return len(b) - len(a) })
+	// The shortest first: a list's item goes while it can still be told by its key.
+	slices.SortStableFunc(paths, func(a, b fieldpath.Path) int { return len(a) - len(b) })
 	for _, p := range paths {
-		if last := p[len(p)-1]; last.FieldName != nil || last.Key != nil || last.Value != nil {
+		if !isKey(p) {
 			removeField(out.Object, p, kept)
 		}
 	}
 	return out
+}
+
+// isKey says whether a path ends at a field that tells a list's items apart.
+func isKey(p fieldpath.Path) bool {
+	last := p[len(p)-1]
+	if last.FieldName == nil || len(p) < 2 || p[len(p)-2].Key == nil {
+		return false
+	}
+	return slices.ContainsFunc(*p[len(p)-2].Key, func(f value.Field) bool { return f.Name == *last.FieldName })
 }
 
 // removeField removes what is at a path, unless others have something below it.
