@@ -82,7 +82,33 @@ func (e *Engine) PlanInventory(ctx context.Context, r InventoryRequest) (*plan.P
 	if req.Imported, err = e.imported(ctx, r.Owner); err != nil {
 		return nil, err
 	}
-	return e.Plan(ctx, req)
+	p, err := e.Plan(ctx, req)
+	if err == nil {
+		e.preview(ctx, p, req.Policy.Overrides)
+	}
+	return p, err
+}
+
+// previewManager is the field manager of previews. Nothing is ever stored under it.
+const previewManager = "kustomizer-preview"
+
+// preview asks what becomes of objects from which others' fields will be taken over: the answer to
+// the apply's dry-run still has those fields, and what they would be without them, the server alone
+// knows. Where it does not tell, the fields are shown as gone.
+func (e *Engine) preview(ctx context.Context, p *plan.Plan, overrides []string) {
+	for i := range p.Steps {
+		s := &p.Steps[i]
+		if s.Action != plan.Configure || !s.CleanUp || s.Result == nil {
+			continue
+		}
+		wanted := s.Predicted(p.Owner, overrides)
+		wanted.SetManagedFields(nil)
+		wanted.SetResourceVersion(s.Live.GetResourceVersion())
+		if result, err := e.Cluster.Preview(ctx, wanted, previewManager); err == nil {
+			result.SetManagedFields(s.Result.GetManagedFields())
+			s.Result, s.CleanUp = result, false
+		}
+	}
 }
 
 // imported reads what Kustomizer says it applied.
