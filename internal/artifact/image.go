@@ -18,3 +18,10 @@ func ParseImage(image string) (Reference, error) {
 	ref.tag = "latest"
 	return ref, nil
 }
+
+// ImageName returns the name of an image without its tag and digest, as kustomize takes it.
+func ImageName(image string) string {
+	name, _, _ := strings.Cut(image, "@")
+	name, _, _ = cutTag(name)
+	return name
+}

@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"os"
 )
 
 // YAMLFile is the name of the only entry of an artifact made of rendered objects.
@@ -160,4 +161,9 @@ func compress(content []byte) ([]byte, error) {
 // BytesOpener returns a function that opens the same bytes again and again.
 func BytesOpener(content []byte) func() (io.ReadCloser, error) {
 	return func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(content)), nil }
+}
+
+// FileOpener returns a function that opens a file.
+func FileOpener(name string) func() (io.ReadCloser, error) {
+	return func() (io.ReadCloser, error) { return os.Open(name) }
 }

@@ -40,6 +40,7 @@ func (a *app) commands() []*cobra.Command {
 		newPushCmd(a),
 		newPullCmd(a),
 		newTagCmd(a),
+		newCopyCmd(a),
 		newListCmd(a),
 		newBuildCmd(a),
 		newApplyCmd(a),

@@ -29,6 +29,14 @@ func ofArtifact(err error) (Problem, bool) {
 	if e, ok := as[*artifact.MediaTypeError](err); ok {
 		return Problem{Code: "MediaType", Exit: ExitUsage, Hint: "for example " + artifact.MediaTypeFluxLayer + ", not " + e.MediaType}, true
 	}
+	_, mismatch := as[*artifact.MismatchError](err)
+	_, short := as[*artifact.ShortError](err)
+	if _, remote := as[*registry.Error](err); (mismatch || short) && !remote {
+		return Problem{Code: "DigestMismatch", Exit: ExitUnverified, Hint: "copy it again: what is there is damaged"}, true
+	}
+	if _, ok := as[*artifact.LayoutError](err); ok {
+		return Problem{Code: "Layout", Exit: ExitInvalid}, true
+	}
 	_, platform := as[*artifact.PlatformError](err)
 	_, layer := as[*artifact.LayerError](err)
 	return Problem{Code: "NoArtifact", Exit: ExitInvalid}, platform || layer
