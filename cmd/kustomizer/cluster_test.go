@@ -30,7 +30,7 @@ func TestClusterScripts(t *testing.T) {
 	more := func(env *testscript.Env) error {
 		namespace := strings.ReplaceAll(strings.TrimPrefix(filepath.Base(env.WorkDir), "script-"), "_", "-")
 		namespaceObject := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "v1", "kind": "Namespace", "metadata": map[string]any{"name": namespace}}}
-		_, err := cluster.Dynamic.Resource(schema.GroupVersionResource{Version: "v1", Resource: "namespaces"}).Create(context.Background(), namespaceObject, metav1.CreateOptions{})
+		_, err := cluster.Dynamic.Resource(schema.GroupVersionResource{Version: "v1", Resource: "namespaces"}).Create(t.Context(), namespaceObject, metav1.CreateOptions{})
 		env.Values[clusterKey{}] = cluster
 		env.Setenv("KUBECONFIG", cluster.Kubeconfig)
 		env.Setenv("NOBODY_KUBECONFIG", nobody.Kubeconfig)

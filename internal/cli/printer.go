@@ -93,7 +93,7 @@ func (p *printer) progress(glyph, colour, format string, args []any) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	fmt.Fprintln(p.err, line) //nolint:errcheck // there is nowhere left to say that stderr is gone
+	fmt.Fprintln(p.err, line) // there is nowhere left to say that stderr is gone
 }
 
 // Result writes one line of a result to standard output.

@@ -63,7 +63,7 @@ func Run(ctx context.Context, program Program, args []string, streams Streams) (
 func (a *app) recovered(code *int) {
 	if r := recover(); r != nil {
 		a.ui.Fail(fmt.Sprintf("internal error: %v", r), "this is a defect: please report it with the lines below")
-		fmt.Fprintf(a.streams.Err, "%s", debug.Stack()) //nolint:errcheck // there is nowhere left to say that stderr is gone
+		fmt.Fprintf(a.streams.Err, "%s", debug.Stack()) // there is nowhere left to say that stderr is gone
 		*code = report.ExitFailed
 	}
 }

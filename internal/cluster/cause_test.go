@@ -91,12 +91,12 @@ spec:
 `
 
 // changed applies a manifest and then, as a dry-run, another in which something is replaced.
-func changed(manifest, old, new string) func(w *world) error {
+func changed(manifest, from, to string) func(w *world) error {
 	return func(w *world) error {
 		if err := w.apply(manifest, cluster.ApplyOptions{}); err != nil {
 			w.t.Fatal(err)
 		}
-		return w.apply(strings.Replace(manifest, old, new, 1), cluster.ApplyOptions{DryRun: true})
+		return w.apply(strings.Replace(manifest, from, to, 1), cluster.ApplyOptions{DryRun: true})
 	}
 }
 

@@ -199,7 +199,9 @@ func (a *arena) correctedOnce(t *testing.T, mark testkit.Mark, namespace string)
 	}
 	requests := a.requests(t, testkit.After(mark))
 	writes := requests.Writes().Without("leases", "events")
-	edited := func(r testkit.Request) bool { return r.Resource == "services" && r.Name == "cache" && r.Verb == "patch" }
+	edited := func(r testkit.Request) bool {
+		return r.Resource == "services" && r.Name == "cache" && r.Verb == "patch"
+	}
 	if applies := writes.Of(applied); len(applies) != 1 || len(applies.Of(edited)) != 1 || applies[0].Code != 200 {
 		t.Errorf("the edit was put back by:\n%s", applies)
 	}

@@ -210,7 +210,7 @@ func (u *Uninstallation) findHome(ctx context.Context, c *cluster.Cluster) error
 	if err != nil {
 		return fmt.Errorf("reading %s: %w", id, err)
 	}
-	reason := ""
+	var reason string
 	if manager := foreignManager(live, u.self()); manager != "" {
 		reason = "it is managed by " + manager
 	} else if live.GetLabels()[PartOfLabel] != AgentName || slices.Contains(systemNamespaces(), u.Namespace) {

@@ -98,7 +98,7 @@ func (c *Client) fail(op string, ref fmt.Stringer, repo artifact.Repository, err
 	case Unauthorized, Forbidden:
 		c.forget(repo)
 		e.LookedIn = c.options.Credentials.Sources()
-		credential, err := c.options.Credentials.Lookup(context.Background(), repo)
+		credential, err := c.options.Credentials.Lookup(context.Background(), repo) //nolint:forbidigo // the request is over, its context may be too; the answer is at hand
 		e.Found = err == nil && !credential.IsZero()
 	case NoCredentials:
 		e.LookedIn = c.options.Credentials.Sources()

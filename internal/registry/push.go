@@ -74,7 +74,7 @@ func (c *Client) upload(ctx context.Context, repo artifact.Repository, p *artifa
 			return true, err
 		}
 	}
-	return true, c.putManifest(ctx, repo, p.Digest.String(), p.Digest, p.MediaType, p.Manifest)
+	return true, c.putManifest(ctx, repo, p.Digest.String(), p.MediaType, p.Manifest)
 }
 
 // current returns what a tag points to, or nothing if it does not exist.
@@ -95,7 +95,7 @@ func statusIs(err error, status int) bool {
 // looks at what the tag points to before it says that it did not work.
 func (c *Client) point(ctx context.Context, tag artifact.Tag, d artifact.Digest, mediaType string, raw []byte) error {
 	repo := tag.Repository()
-	err := c.putManifest(ctx, repo, tag.Name(), d, mediaType, raw)
+	err := c.putManifest(ctx, repo, tag.Name(), mediaType, raw)
 	var answered *transport.Error
 	if err == nil || errors.As(err, &answered) && answered.StatusCode < http.StatusInternalServerError {
 		return err
@@ -106,7 +106,8 @@ func (c *Client) point(ctx context.Context, tag artifact.Tag, d artifact.Digest,
 	return err
 }
 
-func (c *Client) putManifest(ctx context.Context, repo artifact.Repository, identifier string, d artifact.Digest, mediaType string, raw []byte) error {
+func (c *Client) putManifest(ctx context.Context, repo artifact.Repository, identifier, mediaType string, raw []byte) error {
+	d := artifact.DigestOf(raw)
 	return c.retrying(ctx, func() error {
 		req, err := c.request(ctx, http.MethodPut, repo, "manifests/"+identifier, nil)
 		if err != nil {
@@ -267,7 +268,7 @@ func (l *lateBody) Close() error {
 func (c *Client) retrying(ctx context.Context, do func() error) error {
 	for attempt := 1; ; attempt++ {
 		err := do()
-		if err == nil || attempt == maxAttempts || ctx.Err() != nil || !worthPushingAgain(err) {
+		if err == nil || attempt == maxAttempts || ctx.Err() != nil || !worthPushingAgain(ctx, err) {
 			return err
 		}
 		if err := sleep(ctx, jitter(c.base.pause<<(attempt-1))); err != nil {
@@ -276,7 +277,7 @@ func (c *Client) retrying(ctx context.Context, do func() error) error {
 	}
 }
 
-func worthPushingAgain(err error) bool {
+func worthPushingAgain(ctx context.Context, err error) bool {
 	var answered *transport.Error
 	if errors.As(err, &answered) {
 		return temporary(answered.StatusCode) || answered.StatusCode == http.StatusRequestedRangeNotSatisfiable
@@ -286,5 +287,5 @@ func worthPushingAgain(err error) bool {
 	}
 	var e Error
 	e.explain(err)
-	return e.Code == Unreachable && worthRepeating(context.Background(), err)
+	return e.Code == Unreachable && worthRepeating(ctx, err)
 }

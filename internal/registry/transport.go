@@ -77,7 +77,7 @@ func newTransport(o Options, config *tls.Config) *transportLimits {
 func refuseMetadata(_, address string, _ syscall.RawConn) error {
 	at, err := netip.ParseAddrPort(address)
 	if err != nil {
-		return nil // not an IP network
+		return nil //nolint:nilerr // not an IP network
 	}
 	ip := at.Addr().Unmap()
 	if ip.IsLinkLocalUnicast() || ip.IsMulticast() || ip == netip.MustParseAddr("fd00:ec2::254") {

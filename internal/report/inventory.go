@@ -47,7 +47,7 @@ func OfDiff(err error) error {
 	if err == nil {
 		return nil
 	}
-	if many, ok := err.(interface{ Unwrap() []error }); ok && isJoin(err, many.Unwrap()) { //nolint:errorlint // only a join at the top is taken apart
+	if many, ok := err.(interface{ Unwrap() []error }); ok && isJoin(err, many.Unwrap()) { // only a join at the top is taken apart
 		errs := make([]error, 0, len(many.Unwrap()))
 		for _, one := range many.Unwrap() {
 			errs = append(errs, OfDiff(one))
