@@ -111,12 +111,15 @@ type PlatformError struct{ Wanted string }
 func (e *PlatformError) Error() string { return "the index has no manifest for " + e.Wanted }
 
 // Child returns the manifest of an index that stands for the artifact: the one for linux/amd64, as
-// Flux takes it.
+// Flux takes it, or the only one, if the index says of no platform that it is for it.
 func (m *Manifest) Child() (Descriptor, error) {
 	for _, d := range m.Manifests {
 		if d.Platform != nil && d.Platform.OS == "linux" && d.Platform.Architecture == "amd64" {
 			return d, nil
 		}
+	}
+	if len(m.Manifests) == 1 && m.Manifests[0].Platform == nil {
+		return m.Manifests[0], nil
 	}
 	return Descriptor{}, &PlatformError{Wanted: "linux/amd64"}
 }

@@ -4,10 +4,12 @@ package deploy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
@@ -84,29 +86,26 @@ func (c *collector) add(u *unstructured.Unstructured, at object.Position) error 
 	return nil
 }
 
-// local takes the kustomization and the files.
+// maxProblems is how many things wrong with what was given are told at once.
+const maxProblems = 10
+
+// local takes the kustomization and the files. What is wrong with any of them is told together.
 func (c *collector) local(ctx context.Context, src Sources) error {
+	var problems []error
 	if src.Kustomize != "" {
 		objs, err := render.Overlay(ctx, src.Kustomize)
-		if err != nil {
-			return err
-		}
+		problems = append(problems, err)
 		for _, u := range objs {
-			if err := c.add(u, object.Position{File: filepath.ToSlash(src.Kustomize)}); err != nil {
-				return err
-			}
+			problems = append(problems, c.add(u, object.Position{File: filepath.ToSlash(src.Kustomize)}))
 		}
 	}
 	located, err := render.Filenames(ctx, src.Files, src.Stdin)
-	if err != nil {
-		return err
-	}
+	problems = append(problems, err)
 	for _, l := range located {
-		if err := c.add(l.Object, l.Position); err != nil {
-			return err
-		}
+		problems = append(problems, c.add(l.Object, l.Position))
 	}
-	return nil
+	problems = slices.DeleteFunc(problems, func(err error) bool { return err == nil })
+	return errors.Join(problems[:min(len(problems), maxProblems)]...)
 }
 
 // pull takes the artifacts: each is resolved once, and everything after that is by digest.
