@@ -30,13 +30,15 @@ type Cluster struct {
 
 // Connect makes a connection from a REST configuration without sending a request. The
 // configuration's own client-side rate limit is replaced by none: the API server's priority and
-// fairness decides, and 429 with Retry-After is honoured.
+// fairness decides, and 429 with Retry-After is honoured. A write that has begun when its context
+// ends is given some seconds to come to its end.
 func Connect(cfg *rest.Config) (*Cluster, error) {
 	cfg = rest.CopyConfig(cfg)
 	if cfg.UserAgent == "" {
 		cfg.UserAgent = "kustomizer"
 	}
 	cfg.QPS = -1
+	cfg.Wrap(func(next http.RoundTripper) http.RoundTripper { return finishing{next, finishWithin} })
 	httpClient, err := rest.HTTPClientFor(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("configuring the connection to %s: %w", cfg.Host, err)
