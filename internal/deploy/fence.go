@@ -26,6 +26,11 @@ func (e *FenceError) Error() string {
 	return fmt.Sprintf("%s runs %s: two engines would undo each other's work", e.Deployment, e.Reason)
 }
 
+// Hint says what to do.
+func (e *FenceError) Hint() string {
+	return fmt.Sprintf("kubectl -n %s scale deployment %s --replicas=0", e.Deployment.Namespace, e.Deployment.Name)
+}
+
 // Fence proves that an agent in a namespace may start: Flux's controllers either don't run, or they
 // elect their leaders by Leases in that namespace, which the agent then holds.
 func Fence(ctx context.Context, c *cluster.Cluster, namespace string) error {

@@ -4,9 +4,12 @@ package report
 
 import "github.com/kustomizer/kustomizer/internal/deploy"
 
-// ofInstall words why install refuses.
+// ofInstall words why install refuses, or an agent refuses to start.
 func ofInstall(err error) (Problem, bool) {
 	if e, ok := as[*deploy.OtherEngineError](err); ok {
+		return Problem{Hint: e.Hint(), Code: "OtherEngine", Exit: ExitRefused}, true
+	}
+	if e, ok := as[*deploy.FenceError](err); ok {
 		return Problem{Hint: e.Hint(), Code: "OtherEngine", Exit: ExitRefused}, true
 	}
 	if _, ok := as[*deploy.ForeignAgentError](err); ok {
