@@ -72,6 +72,12 @@ func Run(ctx context.Context, opts Options) error {
 	opts.MaxRetry = cmp.Or(opts.MaxRetry, 15*time.Minute)
 	ctrl.SetLogger(opts.Log)
 	ctx = logr.NewContext(ctx, opts.Log)
+	electing := opts.Config
+	var held *leadership
+	if opts.LeaderElection {
+		held = newLeadership(leaseNames(opts.LabelSelector), opts.Leases)
+		opts.Config = held.guard(opts.Config)
+	}
 	c, err := cluster.Connect(opts.Config)
 	if err != nil {
 		return err
@@ -95,7 +101,7 @@ func Run(ctx context.Context, opts Options) error {
 	if !opts.LeaderElection {
 		return work(ctx)
 	}
-	err = lead(ctx, opts.Config, opts.Namespace, newLeadership(leaseNames(opts.LabelSelector), opts.Leases), work)
+	err = lead(ctx, electing, opts.Namespace, held, work)
 	if errors.Is(err, errLeaseLost) {
 		return fmt.Errorf("%w: whoever leads now goes on", err)
 	}

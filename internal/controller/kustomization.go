@@ -61,6 +61,7 @@ type look struct {
 	ks     *kustomizev1.Kustomization
 	before *kustomizev1.Kustomization // as the server has it
 	raw    *unstructured.Unstructured
+	news
 }
 
 func (l *look) key() types.NamespacedName { return client.ObjectKeyFromObject(l.ks) }
@@ -96,7 +97,10 @@ func (r *kustomizations) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.
 		return requeueOnConflict(err)
 	}
 	next, err := r.attempt(ctx, l)
-	if err != nil {
+	switch {
+	case ctx.Err() != nil:
+		return ctrl.Result{}, nil // whoever works next goes on from the record
+	case err != nil:
 		return requeueOnConflict(err)
 	}
 	return ctrl.Result{RequeueAfter: next}, r.patch(ctx, l)
@@ -119,6 +123,7 @@ func (r *kustomizations) patch(ctx context.Context, l *look) error {
 	err := patchStatus(ctx, r.client, l.before, l.ks, kustomizationManager)
 	if err == nil {
 		l.before = l.ks.DeepCopy()
+		l.tell()
 	}
 	if apierrors.IsConflict(err) {
 		// The cache was behind. What the status says is derived: the next look says it again.
@@ -148,7 +153,7 @@ func (r *kustomizations) stall(ctx context.Context, l *look, fields []string) (c
 	l.ks.Status.ObservedGeneration = l.ks.Generation
 	message := unsupportedMessage(fields)
 	if l.conditions().readiness().Message != message {
-		r.events.warn(l.ks, nil, reasonUnsupported, message)
+		l.later(func() { r.events.warn(l.ks, nil, reasonUnsupported, message) })
 	}
 	l.conditions().stalled(reasonUnsupported, message)
 	return ctrl.Result{}, r.patch(ctx, l)
@@ -187,17 +192,23 @@ func (r *kustomizations) attempt(ctx context.Context, l *look) (time.Duration, e
 	if a.started.Equal(now) {
 		r.waiters.stop(l.key()) // what an earlier attempt waited for says nothing about this one
 	}
-	ctx, cancel := context.WithTimeout(ctx, max(shortestLook, time.Until(a.started.Add(timeout(l.ks)))))
+	limited, cancel := context.WithTimeout(ctx, max(shortestLook, time.Until(a.started.Add(timeout(l.ks)))))
 	defer cancel()
 	previous := l.ks.Status.LastAttemptedRevision
 	l.ks.Status.LastAttemptedRevision = src.Revision
 	view := deploy.View{Path: l.ks.Spec.Path, TargetNamespace: l.ks.Spec.TargetNamespace}
-	objects, empty, err := r.contents.Objects(ctx, src.Key, src.Revision, view)
+	objects, empty, err := r.contents.Objects(limited, src.Key, src.Revision, view)
+	if ctx.Err() != nil {
+		return 0, ctx.Err()
+	}
 	if err != nil {
 		return r.withoutObjects(l, a, previous, err), nil
 	}
-	out := r.engine.Run(ctx, r.request(l, src, objects, empty))
+	out := r.engine.Run(limited, r.request(l, src, objects, empty))
 	r.events.changes(l.ks, src, out.Changes)
+	if ctx.Err() != nil {
+		return 0, ctx.Err() // the agent ends, which says nothing about the Kustomization
+	}
 	if err := conflictOf(out.Err); err != nil {
 		l.ks.Status.LastAttemptedRevision = previous
 		return 0, err

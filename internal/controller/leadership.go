@@ -117,7 +117,11 @@ func (w *watchedLease) wrote(record resourcelock.LeaderElectionRecord, sent time
 	if err != nil || record.HolderIdentity != w.Identity() {
 		return
 	}
-	w.held.renew(w.name, sent, w.holder)
+	from := w.holder
+	if from == w.Identity() {
+		from = ""
+	}
+	w.held.renew(w.name, sent, from)
 	w.holder = record.HolderIdentity
 }
 
