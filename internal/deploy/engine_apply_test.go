@@ -172,6 +172,29 @@ func TestReplicasBelongToTheAutoscaler(t *testing.T) {
 		scale(w, 6)
 		steady(w, w.request(without, webScaler), 6)
 	})
+	t.Run("when it is not in the set", func(t *testing.T) {
+		w := newWorld(t)
+		w.run(w.request(web))
+		w.create(scalers, webScaler)
+		scale(w, 4)
+		steady(w, w.request(web), 4)
+	})
+	t.Run("when it is not in the set and nothing is on record", func(t *testing.T) {
+		w := newWorld(t)
+		w.create(deployments, web)
+		w.create(scalers, webScaler)
+		scale(w, 4)
+		steady(w, w.request(web), 4)
+	})
+	t.Run("but not when it is gone", func(t *testing.T) {
+		w := newWorld(t)
+		w.run(w.request(web))
+		scale(w, 4)
+		w.mustRun(w.request(web), deploy.Done, "corrected Deployment/web")
+		if got := replicas(w); got != 2 {
+			t.Errorf("%d replicas, want those of the manifest", got)
+		}
+	})
 	t.Run("when a person had set them", func(t *testing.T) {
 		w := newWorld(t)
 		req := w.request(web, webScaler)

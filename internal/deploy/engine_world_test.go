@@ -128,6 +128,7 @@ var (
 	claims      = schema.GroupVersionResource{Version: "v1", Resource: "persistentvolumeclaims"}
 	deployments = schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "deployments"}
 	namespaces  = schema.GroupVersionResource{Version: "v1", Resource: "namespaces"}
+	scalers     = schema.GroupVersionResource{Group: "autoscaling", Version: "v2", Resource: "horizontalpodautoscalers"}
 )
 
 func (w *world) get(gvr schema.GroupVersionResource, name string) *unstructured.Unstructured {
@@ -137,6 +138,15 @@ func (w *world) get(gvr schema.GroupVersionResource, name string) *unstructured.
 		w.t.Fatal(err)
 	}
 	return u
+}
+
+// create makes an object as somebody other than the engine would.
+func (w *world) create(gvr schema.GroupVersionResource, manifest string) {
+	w.t.Helper()
+	opts := metav1.CreateOptions{FieldManager: "somebody"}
+	if _, err := w.resource(gvr).Create(w.t.Context(), w.objects(manifest)[0], opts); err != nil {
+		w.t.Fatal(err)
+	}
 }
 
 func (w *world) exists(gvr schema.GroupVersionResource, name string) bool {

@@ -3,6 +3,10 @@
 package plan
 
 import (
+	"slices"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
@@ -25,6 +29,16 @@ func Autoscaled(objs []*unstructured.Unstructured) map[object.ID]bool {
 		out[object.ID{Group: gv.Group, Kind: ref["kind"], Namespace: u.GetNamespace(), Name: ref["name"]}] = true
 	}
 	return out
+}
+
+// ScaledByController says whether somebody whose changes are kept has set a workload's replicas
+// through its scale, as autoscalers do.
+func ScaledByController(live *unstructured.Unstructured, overridden []string) bool {
+	path := fieldpath.MakePathOrDie("spec", "replicas")
+	return slices.ContainsFunc(live.GetManagedFields(), func(e metav1.ManagedFieldsEntry) bool {
+		return e.Subresource == "scale" && !strings.HasPrefix(e.Manager, "kubectl") &&
+			!slices.Contains(overridden, e.Manager) && fieldsOf(e).Has(path)
+	})
 }
 
 // YieldReplicas returns what to send for a workload that an autoscaler scales. If another manager

@@ -42,11 +42,17 @@ func Rehearse(ctx context.Context, c *cluster.Cluster, req Request) (*plan.Facts
 	if err := r.readLive(ctx); err != nil {
 		return nil, err
 	}
+	if _, err := r.findAutoscalers(ctx); err != nil {
+		return nil, err
+	}
 	definitions, rest := r.split()
 	if err := r.dryRun(ctx, definitions); err != nil {
 		return nil, err
 	}
 	if err := r.dryRun(ctx, rest); err != nil {
+		return nil, err
+	}
+	if err := r.dryRunScaled(ctx); err != nil {
 		return nil, err
 	}
 	if err := r.findClaims(ctx); err != nil {
