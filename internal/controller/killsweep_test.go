@@ -54,7 +54,7 @@ func TestKilledBeforeAndAfterEachWrite(t *testing.T) {
 // all counts the writes of an undisturbed run and then kills before and after each of them.
 func (s *sweep) all(t *testing.T) {
 	writes := s.count(t)
-	if len(writes) < len(s.wanted(t)) {
+	if len(writes) < len(s.wanted()) {
 		t.Fatalf("only %d writes were counted:\n%s", len(writes), writes)
 	}
 	var group errgroup.Group
@@ -104,7 +104,7 @@ func (s *sweep) undisturbed(t *testing.T) testkit.Requests {
 	before := len(run.proxy.Writes())
 	run.drive(t.Context(), t)
 	run.arena.waitForReady(t, "app", run.revision)
-	run.converged(t)
+	run.arena.converged(t, run.kinds, run.wanted())
 	return run.proxy.Writes()[before:]
 }
 
@@ -130,7 +130,7 @@ func (s *sweep) killed(t *testing.T, index int, moment testkit.Moment) {
 	run.arena.start(t, run.proxy.Identity)
 	run.createKustomization(t)
 	run.arena.waitForReady(t, "app", run.revision)
-	run.converged(t)
+	run.arena.converged(t, run.kinds, run.wanted())
 	s.cases.Add(1)
 }
 
@@ -202,7 +202,7 @@ func (r *sweptRun) createKustomization(t *testing.T) {
 func (r *sweptRun) nothingForgotten(t *testing.T) {
 	t.Helper()
 	recorded := r.arena.recorded(t, "app")
-	for id := range r.labelled(t) {
+	for id := range r.arena.labelled(t, r.kinds, "app") {
 		if _, ok := recorded.Entries[id]; !ok {
 			t.Errorf("%s exists and is not on record: %v", id, recorded.IDs())
 		}
@@ -210,12 +210,14 @@ func (r *sweptRun) nothingForgotten(t *testing.T) {
 }
 
 // converged checks that what was published is there, whole and alone, and that the record says so.
-func (r *sweptRun) converged(t *testing.T) {
+// The Kustomization is called app.
+func (a *arena) converged(t *testing.T, kinds []schema.GroupVersionResource, published map[string]string) {
 	t.Helper()
-	live := r.labelled(t)
+	live := a.labelled(t, kinds, "app")
 	var want []string
-	for _, u := range r.wanted(t) {
-		u.SetNamespace(r.arena.Namespace)
+	for _, text := range published {
+		u := decode(t, text)
+		u.SetNamespace(a.Namespace)
 		id := object.Of(u)
 		want = append(want, id.String())
 		if have := live[id]; have == nil {
@@ -224,7 +226,7 @@ func (r *sweptRun) converged(t *testing.T) {
 			t.Errorf("%s is not as published: %s", id, strings.Join(missing, ", "))
 		}
 	}
-	recorded := r.arena.recorded(t, "app")
+	recorded := a.recorded(t, "app")
 	var have, known []string
 	for id, u := range live {
 		have = append(have, id.String())
@@ -244,13 +246,13 @@ func (r *sweptRun) converged(t *testing.T) {
 	}
 }
 
-// labelled finds everything in the cluster that carries the owner's labels.
-func (r *sweptRun) labelled(t *testing.T) map[object.ID]*unstructured.Unstructured {
+// labelled finds everything in the cluster that carries an owner's labels.
+func (a *arena) labelled(t *testing.T, kinds []schema.GroupVersionResource, name string) map[object.ID]*unstructured.Unstructured {
 	t.Helper()
 	out := map[object.ID]*unstructured.Unstructured{}
-	selector := plan.Kustomization(r.arena.Namespace, "app").Selector()
-	for _, kind := range r.kinds {
-		list, err := r.arena.Dynamic.Resource(kind).List(t.Context(), metav1.ListOptions{LabelSelector: selector})
+	selector := plan.Kustomization(a.Namespace, name).Selector()
+	for _, kind := range kinds {
+		list, err := a.Dynamic.Resource(kind).List(t.Context(), metav1.ListOptions{LabelSelector: selector})
 		if apierrors.IsNotFound(err) || apierrors.IsMethodNotSupported(err) {
 			continue
 		}
@@ -293,19 +295,11 @@ func listableKinds(t *testing.T, e *testkit.Env) []schema.GroupVersionResource {
 }
 
 // wanted are the objects that the scenario ends with.
-func (s *sweep) wanted(t *testing.T) []*unstructured.Unstructured {
-	t.Helper()
-	tree := installed()
+func (s *sweep) wanted() map[string]string {
 	if s.update {
-		tree = updated()
+		return updated()
 	}
-	var out []*unstructured.Unstructured
-	for name, text := range tree {
-		if name != "kustomization.yaml" {
-			out = append(out, decode(t, text))
-		}
-	}
-	return out
+	return installed()
 }
 
 // lacking lists what of the wanted fields a live object has not. Lists are compared by their length
