@@ -33,6 +33,19 @@ func (e events) warn(obj runtime.Object, annotations map[string]string, reason, 
 	e.recorder.AnnotatedEventf(obj, annotations, corev1.EventTypeWarning, reason, "%s", truncate(message))
 }
 
+// news is what is to be told as soon as the status that says the same has been written. A look at an
+// outdated copy, whose write is refused, so tells nothing that was told before.
+type news struct{ pending []func() }
+
+func (n *news) later(tell func()) { n.pending = append(n.pending, tell) }
+
+func (n *news) tell() {
+	for _, tell := range n.pending {
+		tell()
+	}
+	n.pending = nil
+}
+
 // changes lists what was done, one object a line. Corrections are told apart from changes that
 // were asked for.
 func (e events) changes(obj runtime.Object, src artifactSource, done []apply.Change) {

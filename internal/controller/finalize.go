@@ -65,14 +65,14 @@ func (r *kustomizations) letGo(ctx context.Context, l *look, out deploy.Teardown
 		l.conditions().failing(meta.PruneFailedReason, out.Err.Error())
 		return ctrl.Result{RequeueAfter: deletionRetry}, r.patch(ctx, l)
 	}
-	if len(out.Left) > 0 {
-		r.events.warn(l.ks, nil, "ObjectsLeft", leftMessage(r.namespace, out))
-	}
 	r.waiters.stop(l.key())
 	finalizers := slices.DeleteFunc(slices.Clone(l.ks.Finalizers), func(f string) bool { return f == kustomizev1.KustomizationFinalizer })
 	err := setFinalizers(ctx, r.client, l.ks, finalizers, kustomizationManager)
 	if apierrors.IsNotFound(err) {
 		err = nil
+	}
+	if err == nil && len(out.Left) > 0 {
+		r.events.warn(l.ks, nil, "ObjectsLeft", leftMessage(r.namespace, out))
 	}
 	return requeueOnConflict(err)
 }

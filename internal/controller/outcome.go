@@ -88,9 +88,12 @@ func (r *kustomizations) fail(l *look, a *attempt, reason string, err error) tim
 	r.handled(l)
 	r.waiters.stop(l.key())
 	message := err.Error()
-	if a.warned != reason+message {
-		a.warned = reason + message
-		r.events.warn(l.ks, map[string]string{annotationRevision: a.goal.revision}, reason, message)
+	before := l.conditions().readiness()
+	if a.warned != reason+message && (before.Reason != reason || before.Message != truncate(message)) {
+		l.later(func() {
+			a.warned = reason + message
+			r.events.warn(l.ks, map[string]string{annotationRevision: a.goal.revision}, reason, message)
+		})
 	}
 	a.ended = true
 	l.conditions().failing(reason, message)
@@ -186,7 +189,7 @@ func (r *kustomizations) held(l *look, a *attempt, src artifactSource, out deplo
 	r.waiters.stop(l.key())
 	message := fmt.Sprintf("%s. To delete them: kustomizer approve prune ks/%s -n %s", out.Err, l.ks.Name, l.ks.Namespace)
 	if l.conditions().readiness().Message != message {
-		r.events.warn(l.ks, src.annotations(), reasonPruneHeld, message)
+		l.later(func() { r.events.warn(l.ks, src.annotations(), reasonPruneHeld, message) })
 	}
 	a.ended = true
 	l.conditions().failing(reasonPruneHeld, message)
@@ -213,8 +216,8 @@ func (r *kustomizations) done(l *look, a *attempt, src artifactSource) time.Dura
 	l.ks.Status.LastAppliedOriginRevision = src.OriginRevision
 	if news {
 		took := time.Since(a.started).Round(time.Millisecond)
-		r.events.normal(l.ks, src.annotations(), meta.ReconciliationSucceededReason,
-			fmt.Sprintf("Reconciliation finished in %s, next run in %s", took, interval))
+		message := fmt.Sprintf("Reconciliation finished in %s, next run in %s", took, interval)
+		l.later(func() { r.events.normal(l.ks, src.annotations(), meta.ReconciliationSucceededReason, message) })
 	}
 	a.ended, a.warned = true, ""
 	return r.jitter.of(interval)

@@ -23,7 +23,7 @@ func TestWaitingForHealth(t *testing.T) {
 	t.Parallel()
 	a := newArena(t)
 	web := "Deployment/" + a.Namespace + "/"
-	a.deploy(t, "short", deployment("short", badImage, ""), map[string]any{"wait": true, "timeout": "3s"})
+	a.deploy(t, "short", deployment("short", badImage, ""), map[string]any{"wait": true, "timeout": "3s", "retryInterval": "1s"})
 	a.deploy(t, "long", deployment("long", badImage, ""), map[string]any{"wait": true, "timeout": "30m"})
 	careless := a.deploy(t, "careless", deployment("careless", badImage, ""), nil)
 	a.start(t, a.agent)
@@ -32,13 +32,16 @@ func TestWaitingForHealth(t *testing.T) {
 	if healthy := conditionOf(ks.Status.Conditions, meta.HealthyCondition); healthy.Type != "" {
 		t.Errorf("without wait, health is judged: %+v", healthy)
 	}
-	ks = a.waitForReason(t, "short", meta.HealthCheckFailedReason)
-	for _, kind := range []string{meta.ReadyCondition, meta.HealthyCondition} {
-		said := conditionOf(ks.Status.Conditions, kind)
-		if said.Status != metav1.ConditionFalse || !strings.Contains(said.Message, web+"short") || !strings.Contains(said.Message, "ImagePull") {
-			t.Errorf("%s is %+v", kind, said)
+	a.waitForKustomization(t, "short", "failed, and says why", func(ks *kustomizev1.Kustomization) error {
+		for _, kind := range []string{meta.ReadyCondition, meta.HealthyCondition} {
+			said := conditionOf(ks.Status.Conditions, kind)
+			if said.Status != metav1.ConditionFalse || said.Reason != meta.HealthCheckFailedReason ||
+				!strings.Contains(said.Message, web+"short not ready: ImagePull") {
+				return fmt.Errorf("%s is %+v", kind, said)
+			}
 		}
-	}
+		return nil
+	})
 	a.waitForKustomization(t, "long", "waits, and says for what", func(ks *kustomizev1.Kustomization) error {
 		ready := conditionOf(ks.Status.Conditions, meta.ReadyCondition)
 		if ready.Status != metav1.ConditionUnknown || !strings.Contains(ready.Message, "waiting for health: "+web+"long") {
@@ -132,9 +135,12 @@ func TestTwoOwnersOfOneObject(t *testing.T) {
 }
 
 // sawPasses lets each of the Kustomizations be looked at a number of times, by itself, and fails the
-// test if anything but a status or an event was written meanwhile. The status is not to change either.
+// test if anything was written meanwhile.
 func (a *arena) sawPasses(t *testing.T, n int, names ...string) {
 	t.Helper()
+	for _, name := range names {
+		a.lookAgain(t, name)
+	}
 	mark := a.Mark(t)
 	testkit.Eventually(t, "looking at all of them", converges, func() error {
 		read := len(a.requests(t, testkit.After(mark), testkit.Verbs("list"), func(r testkit.Request) bool {

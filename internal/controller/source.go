@@ -44,6 +44,7 @@ type sources struct {
 type poll struct {
 	repo   *sourcev1.OCIRepository
 	before *sourcev1.OCIRepository
+	news
 }
 
 func (p *poll) key() types.NamespacedName { return client.ObjectKeyFromObject(p.repo) }
@@ -82,10 +83,18 @@ func (s *sources) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result,
 		return ctrl.Result{}, ctx.Err()
 	}
 	s.handled(p)
-	if err := patchStatus(ctx, s.client, p.before, repo, sourceManager); err != nil {
+	if err := s.patch(ctx, p); err != nil {
 		return requeueOnConflict(err)
 	}
 	return ctrl.Result{RequeueAfter: s.next(p, fetchErr)}, nil
+}
+
+func (s *sources) patch(ctx context.Context, p *poll) error {
+	if err := patchStatus(ctx, s.client, p.before, p.repo, sourceManager); err != nil {
+		return err
+	}
+	p.tell()
+	return nil
 }
 
 // next says when to poll again. After failures the pause grows, but never beyond the interval: when
@@ -153,12 +162,12 @@ func (s *sources) finalize(ctx context.Context, p *poll) (ctrl.Result, error) {
 
 func (s *sources) stall(ctx context.Context, p *poll, reason, message string) (ctrl.Result, error) {
 	if p.conditions().readiness().Message != message {
-		s.events.warn(p.repo, nil, reason, message)
+		p.later(func() { s.events.warn(p.repo, nil, reason, message) })
 	}
 	s.handled(p)
 	p.repo.Status.ObservedGeneration = p.repo.Generation
 	p.conditions().stalled(reason, message)
-	return requeueOnConflict(patchStatus(ctx, s.client, p.before, p.repo, sourceManager))
+	return requeueOnConflict(s.patch(ctx, p))
 }
 
 func (s *sources) handled(p *poll) {
@@ -224,7 +233,7 @@ func (s *sources) failed(ctx context.Context, p *poll, err error) error {
 	reason, message := fetchReason(err), err.Error()
 	if p.conditions().readiness().Message != message {
 		ctrl.LoggerFrom(ctx).Info("Fetching does not work", "reason", reason, "error", message)
-		s.events.warn(p.repo, nil, reason, message)
+		p.later(func() { s.events.warn(p.repo, nil, reason, message) })
 	}
 	p.conditions().failing(reason, message)
 	p.conditions().set(sourcev1.FetchFailedCondition, metav1.ConditionTrue, reason, message)
@@ -263,15 +272,22 @@ func (s *sources) succeeded(p *poll, got deploy.Fetched) {
 	p.repo.Status.ObservedGeneration = p.repo.Generation
 	switch {
 	case isNew:
-		s.events.normal(p.repo, map[string]string{
-			"source.toolkit.fluxcd.io/revision": current.revision,
-			"source.toolkit.fluxcd.io/digest":   current.layer.Digest.String(),
-		}, "NewArtifact", newArtifactMessage(p.repo, current))
+		p.later(func() {
+			s.events.normal(p.repo, current.revisions(), "NewArtifact", newArtifactMessage(p.repo, current))
+		})
 	case recovered:
-		s.events.normal(p.repo, nil, meta.SucceededReason, message)
+		p.later(func() { s.events.normal(p.repo, nil, meta.SucceededReason, message) })
 	}
-	if !got.Unchanged {
-		s.fetched(p.key())
+	if !got.Unchanged && old != nil && old.Revision == current.revision {
+		s.fetched(p.key()) // nobody sees from the status that its bytes are back
+	}
+}
+
+// revisions are put on events, under the names that Flux has.
+func (f fetched) revisions() map[string]string {
+	return map[string]string{
+		"source.toolkit.fluxcd.io/revision": f.revision,
+		"source.toolkit.fluxcd.io/digest":   f.layer.Digest.String(),
 	}
 }
 

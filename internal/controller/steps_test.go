@@ -138,7 +138,7 @@ func (a *arena) saidOf(t *testing.T, kind, name, reason, line string) int {
 			}
 			for said := range strings.Lines(e.Message) {
 				if strings.TrimSuffix(said, "\n") == line {
-					n++
+					n += int(max(e.Count, 1))
 				}
 			}
 		}
