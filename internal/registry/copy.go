@@ -28,6 +28,6 @@ func (c *Client) PushManifest(ctx context.Context, pinned artifact.Pinned, media
 	ctx, cancel := c.limit(ctx)
 	defer cancel()
 	repo := pinned.Repository()
-	err := c.putManifest(ctx, repo, pinned.Digest().String(), pinned.Digest(), mediaType, raw)
+	err := c.putManifest(ctx, repo, pinned.Digest().String(), mediaType, raw)
 	return c.fail(opPush, pinned, repo, err)
 }
