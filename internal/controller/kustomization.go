@@ -37,6 +37,10 @@ const sourceRetry = 30 * time.Second
 // time for getting healthy is over, still has to read the cluster.
 const shortestLook = 30 * time.Second
 
+// shortestPass is the time that one pass always has, also the one that finds that the time to wait
+// for health is over.
+const shortestPass = 10 * time.Second
+
 // kustomizations reconciles Kustomizations.
 type kustomizations struct {
 	client    client.Client

@@ -192,11 +192,21 @@ func (r *kustomizations) held(l *look, a *attempt, src artifactSource, out deplo
 		l.later(func() { r.events.warn(l.ks, src.annotations(), reasonPruneHeld, message) })
 	}
 	a.ended = true
+	l.healthy()
 	l.conditions().failing(reasonPruneHeld, message)
 	l.ks.Status.ObservedGeneration = l.ks.Generation
 	l.ks.Status.LastAppliedRevision = src.Revision
 	l.ks.Status.LastAppliedOriginRevision = src.OriginRevision
 	return r.jitter.of(intervalOf(l.ks.Spec.Interval))
+}
+
+// healthy says that what was waited for is healthy, where anything was.
+func (l *look) healthy() {
+	if l.ks.Spec.Wait {
+		l.conditions().set(meta.HealthyCondition, metav1.ConditionTrue, meta.SucceededReason, "all objects are healthy")
+	} else {
+		l.conditions().remove(meta.HealthyCondition)
+	}
 }
 
 // done reports that all is as wanted.
@@ -205,11 +215,7 @@ func (r *kustomizations) done(l *look, a *attempt, src artifactSource) time.Dura
 	r.waiters.stop(l.key())
 	interval := intervalOf(l.ks.Spec.Interval)
 	news := !l.conditions().isReady() || l.ks.Status.LastAppliedRevision != src.Revision || l.ks.Status.ObservedGeneration != l.ks.Generation
-	if l.ks.Spec.Wait {
-		l.conditions().set(meta.HealthyCondition, metav1.ConditionTrue, meta.SucceededReason, "all objects are healthy")
-	} else {
-		l.conditions().remove(meta.HealthyCondition)
-	}
+	l.healthy()
 	l.conditions().ready(meta.ReconciliationSucceededReason, "Applied revision: "+src.Revision)
 	l.ks.Status.ObservedGeneration = l.ks.Generation
 	l.ks.Status.LastAppliedRevision = src.Revision

@@ -87,6 +87,39 @@ func TestNothingIsPrunedBeforeItsSuccessorIsHealthy(t *testing.T) {
 	}
 }
 
+// What was pruned and is held by a finalizer is waited for, as long as there is time and nothing newer
+// to do; then it stays on record.
+func TestWhatIsPrunedAndDoesNotGoHoldsNothingUp(t *testing.T) {
+	t.Parallel()
+	a := newArena(t)
+	a.deploy(t, "long", configMaps("long", 4)+heldConfigMap("long-held"), map[string]any{"timeout": "30m"})
+	a.deploy(t, "short", configMaps("short", 4)+heldConfigMap("short-held"), map[string]any{"timeout": "2s"})
+	t.Cleanup(func() { a.releaseConfigMaps(t, []string{"long-held", "short-held"}) })
+	a.start(t, a.agent)
+	for _, name := range []string{"long", "short"} {
+		a.waitForInventory(t, name, 5)
+		a.publish(t, name, configMaps(name, 4))
+	}
+	a.waitForKustomization(t, "long", "waits", func(ks *kustomizev1.Kustomization) error {
+		if ready := conditionOf(ks.Status.Conditions, meta.ReadyCondition); ready.Message != "waiting until 1 deleted object is gone" {
+			return fmt.Errorf("Ready is %+v", ready)
+		}
+		return nil
+	})
+	revision := a.publish(t, "long", configMaps("long", 6))
+	a.waitForReady(t, "long", revision)
+	for name, n := range map[string]int{"long": 7, "short": 5} {
+		ks := a.waitForInventory(t, name, n)
+		if _, err := a.Kube.CoreV1().ConfigMaps(a.Namespace).Get(t.Context(), name+"-held", metav1.GetOptions{}); err != nil {
+			t.Error(err)
+		}
+		a.inventoryIsTheRecord(t, ks)
+		a.release(t, name+"-held")
+		a.lookAgain(t, name)
+		a.waitForInventory(t, name, n-1)
+	}
+}
+
 // The first owner of an object keeps it, and the two do not write in turns.
 func TestTwoOwnersOfOneObject(t *testing.T) {
 	t.Parallel()

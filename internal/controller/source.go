@@ -166,6 +166,7 @@ func (s *sources) stall(ctx context.Context, p *poll, reason, message string) (c
 	}
 	s.handled(p)
 	p.repo.Status.ObservedGeneration = p.repo.Generation
+	p.conditions().remove(sourcev1.FetchFailedCondition)
 	p.conditions().stalled(reason, message)
 	return requeueOnConflict(s.patch(ctx, p))
 }
