@@ -5,6 +5,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null | sed 's/^v/
 TOOL := go tool -modfile=hack/tools/go.mod
 SANDBOX := sandbox/.build/sandbox
 NESTED := sandbox sandbox/kwok sandbox/registry
+PARALLEL := $(addprefix ./internal/,apply cli cluster controller deploy observe registry rehearse render store testkit)
 PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 
 # What kubectl and the linter remember stays here, too.
@@ -94,7 +95,7 @@ vuln: ## Look for known vulnerabilities (asks vuln.go.dev)
 .PHONY: race
 race: $(SANDBOX) ## Run the race detector over what runs in parallel (needs a C compiler)
 	@dir=.sandbox/race-$$$$; \
-	$(SANDBOX) run --dir $$dir -- go run ./hack/gotest $(GOTESTFLAGS) -- -count=1 -race -timeout=20m $(or $(PACKAGES),./internal/...) && \
+	$(SANDBOX) run --dir $$dir -- go run ./hack/gotest $(GOTESTFLAGS) -- -count=1 -race -timeout=20m $(or $(PACKAGES),$(PARALLEL)) && \
 	rm -rf $$dir
 
 .PHONY: bench-smoke

@@ -98,8 +98,9 @@ func TestUntilFollowsARolloutOnARealServer(t *testing.T) {
 	for _, resource := range []string{"deployments", "configmaps"} {
 		of := requests.Of(testkit.Resources(resource))
 		lists, watches, reads := len(of.Of(testkit.Verbs("list"))), len(of.Of(testkit.Verbs("watch"))), len(of.Of(testkit.Verbs("get")))
-		if lists != 1 || watches != 1 || reads != 0 {
-			t.Errorf("%s: %d lists, %d watches, %d reads; want 1, 1, 0", resource, lists, watches, reads)
+		// On a slow machine all is ready when the list is read, and there is nothing to watch for.
+		if lists != 1 || watches > 1 || reads != 0 {
+			t.Errorf("%s: %d lists, %d watches, %d reads; want 1, at most 1, 0", resource, lists, watches, reads)
 		}
 	}
 	if again, err := Snapshot(t.Context(), l.c, Want{Objects: targets, Selector: owned}); err != nil || !again.Done() {
