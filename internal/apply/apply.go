@@ -129,16 +129,17 @@ func (w *Writer) apply(ctx context.Context, s plan.Step, uid types.UID) (cluster
 // first, so that the apply removes those that are not wanted.
 func (w *Writer) configure(ctx context.Context, s plan.Step) (cluster.Applied, error) {
 	if s.CleanUp {
-		if err := w.takeOver(ctx, s); err != nil {
+		if err := w.TakeOver(ctx, s); err != nil {
 			return cluster.Applied{}, err
 		}
 	}
 	return w.apply(ctx, s, s.Live.GetUID())
 }
 
-// takeOver rewrites the managed fields of the object that was judged, as they are now: they change
-// with each write of its status.
-func (w *Writer) takeOver(ctx context.Context, s plan.Step) error {
+// TakeOver makes the fields of overridden managers the owner's, and changes nothing else. It rewrites
+// the managed fields of the object that was judged as they are now: they change with each write of
+// its status.
+func (w *Writer) TakeOver(ctx context.Context, s plan.Step) error {
 	return w.upToDate(ctx, s, func(live *unstructured.Unstructured) error {
 		fields, changed := plan.MergeOverrides(live, w.Owner, w.Overrides)
 		if !changed {

@@ -49,6 +49,44 @@ func TestAtRestItOnlyLooks(t *testing.T) {
 	a.correctedOnce(t, mark, app)
 }
 
+// What a hand left can make the server refuse what is wanted: here it would have two ports of one
+// name.
+func TestAHandEditThatIsInTheWayIsPutBack(t *testing.T) {
+	t.Parallel()
+	a := newArena(t)
+	revision := a.push(t, "app", "latest", map[string]string{
+		"service.yaml": "apiVersion: v1\nkind: Service\nmetadata:\n  name: web\nspec:\n  ports:\n    - name: http\n      port: 80\n",
+	})
+	a.createSource(t, "app", "latest", nil)
+	a.createKustomization(t, "app", "app", map[string]any{"interval": interval.String(), "targetNamespace": a.Namespace})
+	a.start(t, a.agent)
+	a.waitForReady(t, "app", revision)
+
+	mark := a.Mark(t)
+	web := a.Dynamic.Resource(services()).Namespace(a.Namespace)
+	_, err := web.Patch(t.Context(), "web", types.JSONPatchType,
+		[]byte(`[{"op":"replace","path":"/spec/ports/0/port","value":8080}]`), metav1.PatchOptions{FieldManager: "kubectl-edit"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	waitUntil(t, web, "web", "has its port again", func(u *unstructured.Unstructured) error {
+		ports, _, _ := unstructured.NestedSlice(u.Object, "spec", "ports")
+		if len(ports) != 1 || ports[0].(map[string]any)["port"] != int64(80) {
+			return fmt.Errorf("its ports are %v", ports)
+		}
+		return nil
+	})
+	a.waitForReady(t, "app", revision)
+	if applies := a.requests(t, testkit.After(mark)).Of(applied); len(applies) != 1 {
+		t.Errorf("it was put back by:\n%s", applies)
+	}
+	for _, e := range a.events(t, "Kustomization", "app") {
+		if e.Type == "Warning" {
+			t.Errorf("told was %s: %s", e.Reason, e.Message)
+		}
+	}
+}
+
 // treeOf reads a directory.
 func treeOf(t *testing.T, dir string) map[string]string {
 	t.Helper()

@@ -115,6 +115,11 @@ func (e *Engine) Run(ctx context.Context, req Request) Outcome {
 	if err != nil {
 		return Outcome{State: Failed, Err: err}
 	}
+	if req.Approve == nil && r.takeOver(ctx) {
+		if r, err = e.decide(ctx, req); err != nil {
+			return Outcome{State: Failed, Err: err}
+		}
+	}
 	if refused := r.plan.Refused(); len(refused) > 0 {
 		return r.outcome(Failed, &RefusedError{Steps: refused})
 	}

@@ -20,6 +20,23 @@ import (
 	"github.com/kustomizer/kustomizer/internal/rehearse"
 )
 
+// takeOver makes the owner's what people's hands left on objects that are refused, if that may be all
+// that is in the way. It changes who owns which fields, and no field. It says whether it did.
+func (r *run) takeOver(ctx context.Context) bool {
+	refused := r.plan.Refused()
+	for _, s := range refused {
+		if !s.CleanUp {
+			return false
+		}
+	}
+	for _, s := range refused {
+		if r.writer.TakeOver(ctx, s) != nil {
+			return false // what the server said before is what is to be told
+		}
+	}
+	return len(refused) > 0
+}
+
 // recordUnion stores what was and what is about to be, before the first write.
 func (r *run) recordUnion(ctx context.Context) error {
 	if r.plan.Writes() {

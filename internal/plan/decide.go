@@ -88,7 +88,9 @@ func decideRehearsed(f *Facts, s Step, policy Policy) Step {
 	s.Result = r.Result
 	switch {
 	case r.Failed != nil:
-		return refusal(s, *r.Failed, policy)
+		s = refusal(s, *r.Failed, policy)
+		s.CleanUp = inTheWay(s, f.Owner, policy)
+		return s
 	case r.Result == nil:
 		s.Action, s.Reason = Refuse, "the server was not asked what would happen"
 		s.Cause = cause.Cause{Code: cause.Unknown}
@@ -112,6 +114,16 @@ func decideRehearsed(f *Facts, s Step, policy Policy) Step {
 	}
 	s.Action, s.Corrects = Configure, asBefore(s)
 	return s
+}
+
+// inTheWay says whether an object may be refused because of what a person's hand left on it, which
+// the server's answer to an apply still has: a port that was given another number collides with the
+// wanted one of the same name. Once it is taken over, the server can be asked again.
+func inTheWay(s Step, owner Owner, policy Policy) bool {
+	return s.Action == Refuse && s.Cause.Code == cause.InvalidObject &&
+		s.Live != nil && s.Live.GetDeletionTimestamp() == nil &&
+		s.Entry.UID == string(s.Live.GetUID()) && !s.Entry.Retained && !s.Entry.Unproven &&
+		overridden(s.Live, owner.Manager, policy.Overrides) && !merges(s.Want.Object)
 }
 
 // asBefore says whether what is wanted is what was applied before: then a difference is somebody

@@ -50,7 +50,8 @@ type Step struct {
 	Result *unstructured.Unstructured
 	// Corrects: what is wanted did not change, so this puts back what somebody else changed.
 	Corrects bool
-	// CleanUp: fields of overridden managers must be taken over before the apply.
+	// CleanUp: fields of overridden managers must be taken over before the apply. Of a refused
+	// object: they may be why it is refused.
 	CleanUp bool
 	// Now is the fingerprint to remember for an object that is unchanged.
 	Now string
