@@ -37,10 +37,6 @@ const sourceRetry = 30 * time.Second
 // time for getting healthy is over, still has to read the cluster.
 const shortestLook = 30 * time.Second
 
-// shortestPass is the time that one pass always has, also the one that finds that the time to wait
-// for health is over.
-const shortestPass = 10 * time.Second
-
 // kustomizations reconciles Kustomizations.
 type kustomizations struct {
 	client    client.Client
@@ -103,7 +99,7 @@ func (r *kustomizations) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.
 	next, err := r.attempt(ctx, l)
 	switch {
 	case ctx.Err() != nil:
-		return ctrl.Result{}, nil // whoever works next goes on from the record
+		return ctrl.Result{}, nil //nolint:nilerr // whoever works next goes on from the record
 	case err != nil:
 		return requeueOnConflict(err)
 	}
