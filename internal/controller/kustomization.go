@@ -199,7 +199,7 @@ func (r *kustomizations) attempt(ctx context.Context, l *look) (time.Duration, e
 	view := deploy.View{Path: l.ks.Spec.Path, TargetNamespace: l.ks.Spec.TargetNamespace}
 	objects, empty, err := r.contents.Objects(limited, src.Key, src.Revision, view)
 	if ctx.Err() != nil {
-		return 0, ctx.Err()
+		return 0, nil
 	}
 	if err != nil {
 		return r.withoutObjects(l, a, previous, err), nil
@@ -207,7 +207,7 @@ func (r *kustomizations) attempt(ctx context.Context, l *look) (time.Duration, e
 	out := r.engine.Run(limited, r.request(l, src, objects, empty))
 	r.events.changes(l.ks, src, out.Changes)
 	if ctx.Err() != nil {
-		return 0, ctx.Err() // the agent ends, which says nothing about the Kustomization
+		return 0, nil // the agent ends, which says nothing about the Kustomization
 	}
 	if err := conflictOf(out.Err); err != nil {
 		l.ks.Status.LastAttemptedRevision = previous
