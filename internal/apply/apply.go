@@ -117,7 +117,7 @@ func failure(s plan.Step, err error) *Failure {
 func (w *Writer) entry(s plan.Step, live *unstructured.Unstructured) plan.Entry {
 	return plan.Entry{
 		ID: s.ID, Version: s.Version(), UID: string(live.GetUID()),
-		Desired: s.Want.Hash, Live: plan.Fingerprint(live, w.Owner.Manager),
+		Desired: s.Want.Hash, Rendered: s.Want.Rendered, Live: plan.Fingerprint(live, w.Owner.Manager),
 	}
 }
 

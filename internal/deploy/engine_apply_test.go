@@ -186,6 +186,17 @@ func TestReplicasBelongToTheAutoscaler(t *testing.T) {
 		scale(w, 4)
 		steady(w, w.request(web), 4)
 	})
+	t.Run("and a hand edit after it has gone is corrected", func(t *testing.T) {
+		w := newWorld(t)
+		w.run(w.request(web, webScaler))
+		scale(w, 4)
+		w.run(w.request(web, webScaler))
+		w.run(w.request(web))
+		w.mustRun(w.request(web), deploy.Done, "corrected Deployment/web")
+		if got := replicas(w); got != 2 {
+			t.Errorf("%d replicas, want those of the manifest", got)
+		}
+	})
 	t.Run("but not when it is gone", func(t *testing.T) {
 		w := newWorld(t)
 		w.run(w.request(web))

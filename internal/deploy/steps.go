@@ -108,7 +108,7 @@ func (r *run) tell(ctx context.Context) error {
 func (r *run) asApplied(s plan.Step, live *unstructured.Unstructured) plan.Entry {
 	return plan.Entry{
 		ID: s.ID, Version: s.Version(), UID: string(live.GetUID()),
-		Desired: s.Want.Hash, Live: plan.Fingerprint(live, r.req.Owner.Manager),
+		Desired: s.Want.Hash, Rendered: s.Want.Rendered, Live: plan.Fingerprint(live, r.req.Owner.Manager),
 	}
 }
 

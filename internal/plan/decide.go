@@ -3,6 +3,7 @@
 package plan
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -129,7 +130,8 @@ func inTheWay(s Step, owner Owner, policy Policy) bool {
 // asBefore says whether what is wanted is what was applied before: then a difference is somebody
 // else's doing.
 func asBefore(s Step) bool {
-	return s.Entry.UID != "" && !s.Entry.Pending && s.Entry.Desired == s.Want.Hash
+	return s.Entry.UID != "" && !s.Entry.Pending &&
+		cmp.Or(s.Entry.Rendered, s.Entry.Desired) == cmp.Or(s.Want.Rendered, s.Want.Hash)
 }
 
 // cleansItselfUp says whether an object is run once and then removed by the cluster, so that its

@@ -95,5 +95,7 @@ type Entry struct {
 	// Desired is the hash of what was sent, Live the fingerprint of what came back: while both
 	// are as they were, there is nothing to do. See [Fingerprint].
 	Desired string
-	Live    string
+	// Rendered is [Want.Rendered] of what was sent.
+	Rendered string
+	Live     string
 }

@@ -47,6 +47,9 @@ type Want struct {
 	ID     object.ID
 	Object *unstructured.Unstructured
 	Hash   string // of Object, by [HashOf]
+	// Rendered is the hash of what was rendered, where Object differs from that because of what
+	// lives: replicas that are left to an autoscaler.
+	Rendered string
 }
 
 // NewWant makes a Want of an object that is ready to be sent.

@@ -43,6 +43,7 @@ type line struct {
 	Version  string `json:"v"`
 	UID      string `json:"uid,omitempty"`
 	Desired  string `json:"desired,omitempty"`
+	Rendered string `json:"rendered,omitempty"`
 	Live     string `json:"live,omitempty"`
 	Pending  bool   `json:"pending,omitempty"`
 	Retained bool   `json:"retained,omitempty"`
@@ -88,7 +89,7 @@ func parseEntries(text string, ours bool) (entries []plan.Entry, unread []string
 			continue
 		}
 		entries = append(entries, plan.Entry{
-			ID: id, Version: l.Version, UID: l.UID, Desired: l.Desired, Live: l.Live,
+			ID: id, Version: l.Version, UID: l.UID, Desired: l.Desired, Rendered: l.Rendered, Live: l.Live,
 			Pending: l.Pending, Retained: l.Retained, Unproven: l.Unproven,
 		})
 	}
@@ -101,7 +102,7 @@ func formatEntries(entries []plan.Entry, unread []string) (string, error) {
 	var b strings.Builder
 	for _, e := range entries {
 		row, err := json.Marshal(line{
-			ID: formatID(e.ID), Version: e.Version, UID: e.UID, Desired: e.Desired, Live: e.Live,
+			ID: formatID(e.ID), Version: e.Version, UID: e.UID, Desired: e.Desired, Rendered: e.Rendered, Live: e.Live,
 			Pending: e.Pending, Retained: e.Retained, Unproven: e.Unproven,
 		})
 		if err != nil {
@@ -117,7 +118,7 @@ func formatEntries(entries []plan.Entry, unread []string) (string, error) {
 }
 
 // entrySize estimates the bytes of an entry in a chunk.
-func entrySize(id object.ID) int { return len(formatID(id)) + 192 }
+func entrySize(id object.ID) int { return len(formatID(id)) + 240 }
 
 func (r *Record) chunkName(index int) string {
 	return r.chunkPrefix() + strconv.Itoa(index)

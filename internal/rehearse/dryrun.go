@@ -3,6 +3,7 @@
 package rehearse
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -124,7 +125,9 @@ func (r *run) yield(ctx context.Context, want *plan.Want) error {
 	}
 	want.Object = plan.YieldReplicas(want.Object, live.Object, r.req.Owner.Manager, r.req.Policy.Overrides)
 	hash, err := plan.HashOf(want.Object)
-	want.Hash = hash
+	if hash != want.Hash {
+		want.Rendered, want.Hash = cmp.Or(want.Rendered, want.Hash), hash
+	}
 	return err
 }
 
