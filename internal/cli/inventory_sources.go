@@ -11,7 +11,6 @@ import (
 	"github.com/kustomizer/kustomizer/internal/deploy"
 	"github.com/kustomizer/kustomizer/internal/plan"
 	"github.com/kustomizer/kustomizer/internal/registry"
-	"github.com/kustomizer/kustomizer/internal/render"
 )
 
 // sourceFlags is the group of flags that say where the objects of an inventory come from.
@@ -54,9 +53,6 @@ func (f *sourceFlags) sources(a *app, cmd *cobra.Command) (deploy.Sources, error
 	}
 	return src, nil
 }
-
-// readsStdin says whether the standard input is read for objects, so that no answer can come from it.
-func (f *sourceFlags) readsStdin() bool { return slices.Contains(f.filenames, render.Stdin) }
 
 // collect reads, pulls and builds what was given.
 func (f *sourceFlags) collect(ctx context.Context, a *app, src deploy.Sources) (deploy.Collected, error) {

@@ -55,10 +55,11 @@ func CopyArtifact(ctx context.Context, req CopyRequest) (Copied, error) {
 	if c.from, err = c.source(ctx); err != nil {
 		return Copied{}, err
 	}
-	finish := func() error { return nil }
-	if c.to, finish, err = c.target(ctx); err != nil {
+	to, finish, err := c.target(ctx)
+	if err != nil {
 		return Copied{}, err
 	}
+	c.to = to
 	if err := c.run(ctx); err != nil {
 		return c.done, err
 	}

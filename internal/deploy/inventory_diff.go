@@ -66,7 +66,7 @@ const (
 )
 
 // maskSecret takes the values out of two states of a Secret. Of anything else it returns them as they are.
-func maskSecret(before, after *unstructured.Unstructured) (*unstructured.Unstructured, *unstructured.Unstructured) {
+func maskSecret(before, after *unstructured.Unstructured) (maskedBefore, maskedAfter *unstructured.Unstructured) {
 	if !isSecret(before) && !isSecret(after) {
 		return before, after
 	}

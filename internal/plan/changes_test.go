@@ -36,7 +36,7 @@ func TestFieldChangesNameTheFieldAndItsOwner(t *testing.T) {
 		container("log", map[string]any{"image": "log:1"}),
 		container("web", map[string]any{"image": "web:2", "args": []any{"-v", "--fast"}}))
 	live.SetManagedFields([]metav1.ManagedFieldsEntry{
-		{Manager: "kustomizer", Operation: metav1.ManagedFieldsOperationApply, FieldsV1: &metav1.FieldsV1{Raw: []byte(`{"f:spec":{"f:replicas":{}}}`)}},
+		{Manager: "kustomizer", Operation: metav1.ManagedFieldsOperationApply, FieldsV1: metav1.NewFieldsV1(`{"f:spec":{"f:replicas":{}}}`)},
 		{Manager: "kubectl-edit", Operation: metav1.ManagedFieldsOperationUpdate, FieldsV1: &metav1.FieldsV1{Raw: []byte(
 			`{"f:spec":{"f:template":{"f:spec":{"f:containers":{"k:{\"name\":\"web\"}":{"f:image":{},"f:args":{}}}}}}}`)}},
 	})

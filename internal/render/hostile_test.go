@@ -314,7 +314,7 @@ func renderError(t *testing.T, files map[string]string) error {
 		t.Fatalf("no error but\n%s", encode(t, result.Objects))
 	}
 	for _, e := range split(err) {
-		switch e.(type) { //nolint:errorlint // exactly these types, not what wraps them
+		switch e.(type) {
 		case *RemoteError, *BuildError, *PathError, *object.SyntaxError:
 		default:
 			t.Errorf("an error of type %T: %v", e, e)
