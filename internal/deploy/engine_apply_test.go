@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -142,7 +143,9 @@ func TestReplicasBelongToTheAutoscaler(t *testing.T) {
 	}
 	steady := func(w *world, req deploy.Request, want int64) {
 		w.t.Helper()
-		w.run(req)
+		// The cluster's own controllers write to a workload that has just come: what they change
+		// between reading and writing is for the next run.
+		testkit.Eventually(w.t, "a run comes to its end", 20*time.Second, func() error { return w.run(req).Err })
 		quiet(w, req)
 		if got := replicas(w); got != want {
 			w.t.Errorf("%d replicas, want %d", got, want)
