@@ -37,8 +37,8 @@ func TestFieldChangesNameTheFieldAndItsOwner(t *testing.T) {
 		container("web", map[string]any{"image": "web:2", "args": []any{"-v", "--fast"}}))
 	live.SetManagedFields([]metav1.ManagedFieldsEntry{
 		{Manager: "kustomizer", Operation: metav1.ManagedFieldsOperationApply, FieldsV1: metav1.NewFieldsV1(`{"f:spec":{"f:replicas":{}}}`)},
-		{Manager: "kubectl-edit", Operation: metav1.ManagedFieldsOperationUpdate, FieldsV1: &metav1.FieldsV1{Raw: []byte(
-			`{"f:spec":{"f:template":{"f:spec":{"f:containers":{"k:{\"name\":\"web\"}":{"f:image":{},"f:args":{}}}}}}}`)}},
+		{Manager: "kubectl-edit", Operation: metav1.ManagedFieldsOperationUpdate, FieldsV1: metav1.NewFieldsV1(
+			`{"f:spec":{"f:template":{"f:spec":{"f:containers":{"k:{\"name\":\"web\"}":{"f:image":{},"f:args":{}}}}}}}`)},
 	})
 	wanted := deployment(container("web", map[string]any{"image": "web:1", "args": []any{"-v"}}))
 	wanted.SetAnnotations(map[string]string{"example.com/team": "green"})
@@ -68,12 +68,12 @@ func TestPredictedLacksWhatOverriddenManagersAdded(t *testing.T) {
 		map[string]any{"name": "ADDED", "value": "x"}, map[string]any{"name": "KEPT", "value": "y"},
 	}}))
 	result.SetManagedFields([]metav1.ManagedFieldsEntry{
-		{Manager: "kustomizer", Operation: metav1.ManagedFieldsOperationApply, FieldsV1: &metav1.FieldsV1{Raw: []byte(
-			`{"f:spec":{"f:template":{"f:spec":{"f:containers":{"k:{\"name\":\"web\"}":{".":{},"f:name":{},"f:image":{}}}}}}}`)}},
-		{Manager: "injector", Operation: metav1.ManagedFieldsOperationUpdate, FieldsV1: &metav1.FieldsV1{Raw: []byte(
-			`{"f:spec":{"f:template":{"f:spec":{"f:containers":{"k:{\"name\":\"web\"}":{"f:env":{"k:{\"name\":\"KEPT\"}":{".":{},"f:name":{},"f:value":{}}}}}}}}}`)}},
-		{Manager: "kubectl-set", Operation: metav1.ManagedFieldsOperationUpdate, FieldsV1: &metav1.FieldsV1{Raw: []byte(
-			`{"f:spec":{"f:template":{"f:spec":{"f:containers":{"k:{\"name\":\"web\"}":{"f:env":{".":{},"k:{\"name\":\"ADDED\"}":{".":{},"f:name":{},"f:value":{}}}}}}}}}`)}},
+		{Manager: "kustomizer", Operation: metav1.ManagedFieldsOperationApply, FieldsV1: metav1.NewFieldsV1(
+			`{"f:spec":{"f:template":{"f:spec":{"f:containers":{"k:{\"name\":\"web\"}":{".":{},"f:name":{},"f:image":{}}}}}}}`)},
+		{Manager: "injector", Operation: metav1.ManagedFieldsOperationUpdate, FieldsV1: metav1.NewFieldsV1(
+			`{"f:spec":{"f:template":{"f:spec":{"f:containers":{"k:{\"name\":\"web\"}":{"f:env":{"k:{\"name\":\"KEPT\"}":{".":{},"f:name":{},"f:value":{}}}}}}}}}`)},
+		{Manager: "kubectl-set", Operation: metav1.ManagedFieldsOperationUpdate, FieldsV1: metav1.NewFieldsV1(
+			`{"f:spec":{"f:template":{"f:spec":{"f:containers":{"k:{\"name\":\"web\"}":{"f:env":{".":{},"k:{\"name\":\"ADDED\"}":{".":{},"f:name":{},"f:value":{}}}}}}}}}`)},
 	})
 	s := plan.Step{Action: plan.Configure, CleanUp: true, Result: result, Live: result}
 	got := s.Predicted(plan.Inventory("apps", "shop"), nil)
