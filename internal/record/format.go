@@ -118,7 +118,7 @@ func formatEntries(entries []plan.Entry, unread []string) (string, error) {
 }
 
 // entrySize estimates the bytes of an entry in a chunk.
-func entrySize(id object.ID) int { return len(formatID(id)) + 240 }
+func entrySize(id object.ID) int { return len(formatID(id)) + 192 }
 
 func (r *Record) chunkName(index int) string {
 	return r.chunkPrefix() + strconv.Itoa(index)
