@@ -59,7 +59,7 @@ func (r *kustomizations) letGo(ctx context.Context, l *look, out deploy.Teardown
 	switch out.State {
 	case deploy.Waiting:
 		l.conditions().working(leavingMessage(len(out.Wait.Objects)))
-		r.waiters.start(l.ks, out.Wait, deadline)
+		r.waiters.start(l.key(), out.Wait, deadline)
 		return ctrl.Result{RequeueAfter: time.Until(deadline) + time.Second}, r.patch(ctx, l)
 	case deploy.Failed:
 		l.conditions().failing(meta.PruneFailedReason, out.Err.Error())

@@ -127,7 +127,7 @@ func (r *kustomizations) patch(ctx context.Context, l *look) error {
 	}
 	if apierrors.IsConflict(err) {
 		// The cache was behind. What the status says is derived: the next look says it again.
-		r.waiters.rouse(l.ks)
+		r.waiters.rouse(l.key())
 		return nil
 	}
 	return err

@@ -148,7 +148,7 @@ func (r *kustomizations) wait(l *look, a *attempt, out deploy.Outcome) time.Dura
 		return r.sick(l, a, &deploy.NotHealthyError{Report: seen, Timeout: true})
 	}
 	l.conditions().working(waitingMessage(out))
-	r.waiters.start(l.ks, out.Wait, deadline)
+	r.waiters.start(l.key(), out.Wait, deadline)
 	return time.Until(deadline) + time.Second
 }
 

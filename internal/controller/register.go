@@ -201,6 +201,6 @@ func dependentsOf(ctx context.Context, c client.Client, key types.NamespacedName
 // wakeDependents has what is made from a source looked at again.
 func wakeDependents(c client.Client, w *waiters, key types.NamespacedName) {
 	for _, u := range dependentsOf(w.ctx, c, key) {
-		w.rouse(&u)
+		w.rouse(client.ObjectKeyFromObject(&u))
 	}
 }

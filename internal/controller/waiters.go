@@ -7,8 +7,8 @@ import (
 	"sync"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 
 	"github.com/kustomizer/kustomizer/internal/cluster"
@@ -40,8 +40,7 @@ func newWaiters(ctx context.Context, c *cluster.Cluster) *waiters {
 
 // start waits for objects of a resource until all are ready, one has failed or the deadline is
 // there; then the resource is looked at again. It takes the place of an earlier wait.
-func (w *waiters) start(obj client.Object, want observe.Want, deadline time.Time) {
-	key := client.ObjectKeyFromObject(obj)
+func (w *waiters) start(key types.NamespacedName, want observe.Want, deadline time.Time) {
 	w.stop(key)
 	ctx, cancel := context.WithDeadline(w.ctx, deadline)
 	mine := &waiter{cancel: cancel}
@@ -56,15 +55,18 @@ func (w *waiters) start(obj client.Object, want observe.Want, deadline time.Time
 		current := w.waiting[key] == mine
 		w.mu.Unlock()
 		if current {
-			w.rouse(obj)
+			w.rouse(key)
 		}
 	})
 }
 
 // rouse has a resource looked at again.
-func (w *waiters) rouse(obj client.Object) {
+func (w *waiters) rouse(key types.NamespacedName) {
+	// The event carries an object of its own: one that a pass still works on may be overwritten
+	// while the event is read.
+	named := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name}}
 	select {
-	case w.wake <- event.GenericEvent{Object: obj}:
+	case w.wake <- event.GenericEvent{Object: named}:
 	case <-w.ctx.Done():
 	}
 }
