@@ -114,10 +114,14 @@ func (s *sweep) killed(t *testing.T, index int, moment testkit.Moment) {
 	run := s.prepare(t)
 	ctx, cancel := context.WithTimeout(t.Context(), converges)
 	defer cancel()
-	dead := run.proxy.KillAt(index, moment, func() {
-		run.kill()
-		cancel()
-	})
+	dead := run.proxy.KillAt(index, moment, run.kill)
+	go func() {
+		defer cancel() // only when the kill is over: it is what the end of the context tells
+		select {
+		case <-dead:
+		case <-ctx.Done():
+		}
+	}()
 	run.drive(ctx, t)
 	<-ctx.Done()
 	select {
