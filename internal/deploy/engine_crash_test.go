@@ -43,11 +43,10 @@ func (w *world) crash(req deploy.Request, write int, moment testkit.Moment) {
 	defer cancel()
 	died := proxy.KillAt(write, moment, cancel)
 	out := w.engineOf(proxy.Config).Run(ctx, req)
-	select {
-	case <-died:
-	default:
+	if ctx.Err() == nil {
 		w.t.Fatalf("the run has no write %d: %s %v", write, out.State, out.Err)
 	}
+	<-died // what ended the run may not have returned yet
 	if out.State == deploy.Done && moment == testkit.BeforeWrite {
 		w.t.Error("the run that died says that it is done")
 	}
