@@ -226,7 +226,7 @@ func (l layout) apiserverChild() child {
 		"--requestheader-extra-headers-prefix=X-Remote-Extra-",
 		"--proxy-client-cert-file=" + l.cert("front-proxy.crt"), "--proxy-client-key-file=" + l.cert("front-proxy.key"),
 		"--audit-policy-file=" + l.path("audit-policy.yaml"), "--audit-log-path=" + l.path("audit.log"),
-		"--audit-log-mode=blocking", // each line is written before the next request of its client
+		"--audit-log-mode=blocking",   // each line is written before the next request of its client
 		"--audit-log-maxsize=1000000", // in MB: into one file, as 0 means that it is rotated at 100
 	}}
 }
