@@ -268,5 +268,5 @@ func TestTheAgentEndsWithTheSandbox(t *testing.T) {
 	case <-time.After(300 * time.Millisecond):
 	}
 	mustWork(t, "stopping the sandbox", os.Remove(filepath.Join(dir, "sandbox.json")))
-	p.Wait(t, 5*time.Second)
+	p.Wait(t, 30*time.Second)
 }

@@ -160,7 +160,7 @@ func (w *world) exists(gvr schema.GroupVersionResource, name string) bool {
 // edit changes an object as a manager other than the engine does, by an update.
 func (w *world) edit(gvr schema.GroupVersionResource, name, manager string, change func(u *unstructured.Unstructured)) {
 	w.t.Helper()
-	testkit.Eventually(w.t, "editing "+name, 5*time.Second, func() error {
+	testkit.Eventually(w.t, "editing "+name, 30*time.Second, func() error {
 		u := w.get(gvr, name)
 		change(u)
 		_, err := w.resource(gvr).Update(w.t.Context(), u, metav1.UpdateOptions{FieldManager: manager})

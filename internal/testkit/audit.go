@@ -183,7 +183,7 @@ func (e *Env) sync(t testing.TB) {
 		t.Fatalf("marking the audit log: %v", err)
 	}
 	resp.Body.Close()
-	Eventually(t, "reading the audit log up to now", 10*time.Second, func() error {
+	Eventually(t, "reading the audit log up to now", 30*time.Second, func() error {
 		return e.audit.readUntil(uri)
 	})
 }

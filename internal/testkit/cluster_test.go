@@ -74,7 +74,7 @@ func TestUserMayOnlyDoWhatItIsGranted(t *testing.T) {
 		t.Errorf("want forbidden, got %v", err)
 	}
 	e.Kubectl(t, "create", "rolebinding", "r", "-n", e.Namespace, "--clusterrole=edit", "--user="+nobody.UserName)
-	Eventually(t, "using the role", 5*time.Second, func() error {
+	Eventually(t, "using the role", 30*time.Second, func() error {
 		_, err := kube.CoreV1().Secrets(e.Namespace).List(t.Context(), metav1.ListOptions{})
 		return err
 	})

@@ -54,7 +54,7 @@ func TestProxyForwardsAsItsUserAndStreamsWatches(t *testing.T) {
 	}
 	select {
 	case <-watch.ResultChan():
-	case <-time.After(5 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Error("the watch's event was held back")
 	}
 	if got := e.Requests(t, ByUser(user.UserName)); len(got) != 2 {
