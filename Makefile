@@ -4,7 +4,7 @@
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null | sed 's/^v//')
 TOOL := go tool -modfile=hack/tools/go.mod
 SANDBOX := sandbox/.build/sandbox
-NESTED := sandbox sandbox/kwok sandbox/registry
+NESTED := sandbox sandbox/kwok sandbox/registry bench bench/kapp
 PARALLEL := $(addprefix ./internal/,apply cli cluster controller deploy observe registry rehearse render store testkit)
 PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 
@@ -31,7 +31,7 @@ test: $(SANDBOX) ## Run all tests, those that need a cluster too: PACKAGES=./int
 	$(SANDBOX) run --dir $$dir -- go run ./hack/gotest $(GOTESTFLAGS) -- -count=1 -timeout=20m $(if $(RUN),-run '$(RUN)') $(or $(PACKAGES),./...) && \
 	rm -rf $$dir
 ifeq ($(PACKAGES)$(RUN),)
-	@go run ./hack/gotest $(GOTESTFLAGS) -modules sandbox -- -count=1 ./...
+	@go run ./hack/gotest $(GOTESTFLAGS) -modules sandbox,bench -- -count=1 ./...
 endif
 
 ##@ Building
@@ -101,8 +101,8 @@ race: $(SANDBOX) ## Run the race detector over what runs in parallel (needs a C 
 
 .PHONY: bench-smoke
 bench-smoke: ## Run every benchmark once
-	@go test -run '^$$' -bench . -benchtime 1x -benchmem $$(git grep -l '^func Benchmark' -- '*_test.go' | xargs -n1 dirname | sort -u | sed 's|^|./|')
+	@go test -run '^$$' -bench . -benchtime 1x -benchmem $$(git grep -l "^func Benchmark" -- cmd internal hack | xargs -n1 dirname | sort -u | sed 's|^|./|')
 
 .PHONY: clean
 clean: ## Remove what was built, the sandbox's programs too
-	rm -rf bin dist .cache .sandbox sandbox/.build
+	rm -rf bin dist .cache .sandbox sandbox/.build bench/.build
