@@ -16,6 +16,8 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	utiljson "k8s.io/apimachinery/pkg/util/json"
 	"sigs.k8s.io/yaml"
+
+	"github.com/kustomizer/kustomizer/internal/testkit"
 )
 
 const head = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\n"
@@ -257,14 +259,25 @@ func TestEncodeYAMLRoundTrips(t *testing.T) {
 	}
 }
 
-// Manifests that others wrote lie beside the repository on some machines; whatever is there is read
-// both ways.
+// Manifests that others wrote, and the project's own, are read both ways.
 func TestDecodeReadsTheCorpusAsKubectlDoes(t *testing.T) {
 	t.Parallel()
+	objects, enough := readFolderAsKubectl(t, filepath.Join(testkit.ModuleRoot(t), "examples")), 10
+	if corpus := testkit.Corpus(t); corpus != "" {
+		objects, enough = objects+readFolderAsKubectl(t, corpus), 200
+	}
+	if objects < enough {
+		t.Errorf("only %d objects were compared", objects)
+	}
+}
+
+// readFolderAsKubectl compares all manifests below a folder and returns how many objects they hold.
+func readFolderAsKubectl(t *testing.T, folder string) int {
+	t.Helper()
 	objects := 0
-	_ = filepath.WalkDir("../../../shared/corpus", func(path string, entry fs.DirEntry, err error) error {
+	err := filepath.WalkDir(folder, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() || filepath.Ext(path) != ".yaml" || entry.Name() == "kustomization.yaml" {
-			return nil
+			return err
 		}
 		data, err := os.ReadFile(path)
 		if err != nil {
@@ -282,7 +295,10 @@ func TestDecodeReadsTheCorpusAsKubectlDoes(t *testing.T) {
 		compareWithKubectl(t, path, data, found)
 		return nil
 	})
-	t.Logf("%d objects compared", objects)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return objects
 }
 
 func compareWithKubectl(t *testing.T, path string, data []byte, found []Located) {

@@ -235,39 +235,3 @@ func TestWithoutCredentials(t *testing.T) {
 		}
 	}
 }
-
-// Manifests that others wrote lie beside the repository on some machines: whatever is there renders
-// to what kustomize itself makes of it.
-func TestCorpusRendersLikeKustomize(t *testing.T) {
-	t.Parallel()
-	corpus := "../../../shared/corpus"
-	_ = filepath.WalkDir(corpus, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.Name() != "kustomization.yaml" {
-			return nil
-		}
-		text, err := os.ReadFile(path)
-		if err != nil || strings.Contains(string(text), "kind: Component") {
-			return nil
-		}
-		dir := filepath.Dir(path)
-		t.Run(dir, func(t *testing.T) {
-			objs, err := Overlay(t.Context(), dir)
-			if err != nil {
-				t.Fatal(err)
-			}
-			compareWithKustomize(t, dir, objs)
-		})
-		return nil
-	})
-	for _, plain := range []string{"kube-prometheus", "argo-cd"} {
-		if _, err := os.Stat(filepath.Join(corpus, plain)); err != nil {
-			continue
-		}
-		start := time.Now()
-		result, err := Tree(t.Context(), Request{Root: filepath.Join(corpus, plain)})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Logf("%s: %d objects in %s", plain, len(result.Objects), time.Since(start).Round(time.Millisecond))
-	}
-}
