@@ -31,6 +31,8 @@ type app struct {
 	streams Streams
 	ui      *printer
 	getenv  func(string) string
+	// workflow is the step of GitHub Actions that this runs in, if any.
+	workflow *workflow
 
 	timeout   time.Duration // of the flag; zero for the command's own
 	namespace string        // of the flag
@@ -38,7 +40,9 @@ type app struct {
 }
 
 func newApp(program Program, streams Streams) *app {
-	return &app{program: program, streams: streams, getenv: environment, ui: newPrinter(streams, environment)}
+	return &app{
+		program: program, streams: streams, getenv: environment, ui: newPrinter(streams, environment), workflow: workflowOf(environment),
+	}
 }
 
 // addGlobalFlags adds the flags that every command has. Those that choose the cluster are not

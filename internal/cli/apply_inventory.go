@@ -144,13 +144,14 @@ func (a *app) applyInventory(ctx context.Context, cmd *cobra.Command, f applyInv
 	out := engine.ApplyInventory(ctx, req, progress.hooks())
 	progress.flush()
 	a.sayInventoryNotes(out)
+	told := a.tellApplied(cmd, req, out)
 	if out.Err != nil {
-		return a.howToRelease(cmd, needsNamespace(out.Err, req.Owner.Namespace))
+		return errors.Join(a.howToRelease(cmd, needsNamespace(out.Err, req.Owner.Namespace)), told)
 	}
 	if req.Wait {
 		a.ui.Note("all resources are ready")
 	}
-	return nil
+	return told
 }
 
 // sayInventoryNotes prints what a person should know though nothing failed.

@@ -4,6 +4,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path"
@@ -79,7 +80,7 @@ func newCopyArtifactCmd(a *app) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return f.say(a, args[1], got)
+		return errors.Join(f.say(a, args[1], got), a.tellCopied(cmd, args[1], got))
 	})
 	return cmd
 }

@@ -4,6 +4,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -54,7 +55,7 @@ func newDiffArtifactCmd(a *app) *cobra.Command {
 	cmd.RunE = a.run(ownTimeout, func(ctx context.Context, args []string) error {
 		found, err := f.differences(ctx, a, cmd, args)
 		if err == nil {
-			err = f.show(a, found)
+			err = errors.Join(f.show(a, found), a.tellDifferences(cmd, found, changeOf))
 		}
 		if err != nil {
 			return report.OfDiff(err)
@@ -147,7 +148,12 @@ func (f *diffArtifact) show(a *app, found []deploy.Difference) error {
 			a.showLines(text)
 		}
 	case formatMarkdown:
-		return a.showMarkdown(found)
+		blocks, err := markdownDiff(found, changeOf)
+		if err != nil {
+			return err
+		}
+		a.showLines(strings.Join(blocks, "\n"))
+		return nil
 	default:
 		for _, d := range found {
 			a.ui.Result("%s %s %s", a.ui.glyphs.action, d.ID, changeOf(d))
@@ -214,54 +220,4 @@ func (a *app) showLines(text string) {
 	for line := range strings.Lines(text) {
 		a.ui.Result("%s", strings.TrimRight(line, "\n"))
 	}
-}
-
-// showMarkdown prints a table of what changed, and below it each change to be unfolded.
-func (a *app) showMarkdown(found []deploy.Difference) error {
-	if len(found) == 0 {
-		a.ui.Result("No differences.")
-		return nil
-	}
-	a.ui.Result("| object | change | fields |")
-	a.ui.Result("|---|---|---|")
-	for _, d := range found {
-		paths := make([]string, 0, len(d.Fields))
-		for _, c := range d.Fields {
-			paths = append(paths, markdownCode(c.Path))
-		}
-		a.ui.Result("| %s | %s | %s |", markdownCode(d.ID.String()), changeOf(d), strings.Join(paths, "<br>"))
-	}
-	for _, d := range found {
-		text, err := unifiedDiff(d)
-		if err != nil {
-			return err
-		}
-		fence := strings.Repeat("`", max(3, longestRun(text)+1))
-		a.ui.Result("")
-		a.ui.Result("<details><summary>%s %s</summary>", strings.NewReplacer("<", "&lt;", "&", "&amp;").Replace(d.ID.String()), changeOf(d))
-		a.ui.Result("")
-		a.ui.Result("%sdiff", fence)
-		a.showLines(text)
-		a.ui.Result("%s", fence)
-		a.ui.Result("")
-		a.ui.Result("</details>")
-	}
-	return nil
-}
-
-// markdownCode shows text of any origin as code within a table.
-func markdownCode(text string) string {
-	return "`" + strings.NewReplacer("`", "'", "|", `\|`).Replace(text) + "`"
-}
-
-// longestRun returns the length of the longest run of backticks.
-func longestRun(text string) int {
-	longest, run := 0, 0
-	for _, r := range text {
-		if run++; r != '`' {
-			run = 0
-		}
-		longest = max(longest, run)
-	}
-	return longest
 }

@@ -4,6 +4,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"strings"
 
 	"github.com/aymanbagabas/go-udiff"
@@ -72,7 +73,7 @@ func newDiffInventoryCmd(a *app) *cobra.Command {
 	cmd.RunE = a.run(ownTimeout, func(ctx context.Context, args []string) error {
 		found, err := f.differences(ctx, a, cmd, args[0])
 		if err == nil {
-			err = a.showDifferences(f.output, found)
+			err = errors.Join(a.showDifferences(f.output, found), a.tellDifferences(cmd, found, wordOf))
 		}
 		if err != nil {
 			return report.OfDiff(err)

@@ -19,6 +19,7 @@ type printer struct {
 	out, err io.Writer
 	glyphs   glyphs
 	colour   bool
+	workflow bool // whoever reads the lines follows commands in them
 
 	mu     sync.Mutex
 	failed error // the first write to out that failed
@@ -32,6 +33,7 @@ func newPrinter(s Streams, getenv func(string) string) *printer {
 	if !speaksUTF8(getenv) {
 		p.glyphs = glyphs{">", "+", "~", "ok:", "warning:", "error:"}
 	}
+	p.workflow = workflowOf(getenv) != nil
 	p.colour = s.Terminal && getenv("NO_COLOR") == "" && getenv("TERM") != "dumb"
 	return p
 }
@@ -91,6 +93,7 @@ func (p *printer) progress(glyph, colour, format string, args []any) {
 	if glyph != "" {
 		line = glyph + " " + line
 	}
+	line = p.inert(line)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	fmt.Fprintln(p.err, line) // there is nowhere left to say that stderr is gone
@@ -98,7 +101,24 @@ func (p *printer) progress(glyph, colour, format string, args []any) {
 
 // Result writes one line of a result to standard output.
 func (p *printer) Result(format string, args ...any) {
-	p.Data([]byte(report.Clean(fmt.Sprintf(format, args...)) + "\n"))
+	p.Data([]byte(p.inert(report.Clean(fmt.Sprintf(format, args...))) + "\n"))
+}
+
+// inert returns a line that is only shown.
+func (p *printer) inert(line string) string {
+	if p.workflow {
+		return noCommand(line)
+	}
+	return line
+}
+
+// Annotate writes lines that GitHub Actions follows.
+func (p *printer) Annotate(lines []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, line := range lines {
+		fmt.Fprintln(p.err, line) // there is nowhere left to say that stderr is gone
+	}
 }
 
 // Data writes bytes to standard output as they are.

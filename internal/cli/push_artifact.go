@@ -4,6 +4,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -80,7 +81,7 @@ func newPushArtifactCmd(a *app) *cobra.Command {
 			return err
 		}
 		defer client.Close()
-		return f.publish(ctx, a, deploy.PublishRequest{
+		return f.publish(ctx, a, cmd, deploy.PublishRequest{
 			Client: client, Tag: tag, MoreTags: f.tags, Metadata: meta, AllowEmpty: f.allowEmpty,
 			Guard: f.guard(), LayerMediaType: f.layerMediaType,
 		})
@@ -131,7 +132,7 @@ func (f *pushArtifact) check(a *app, cmd *cobra.Command, given string) (artifact
 }
 
 // publish builds what was asked for and pushes it.
-func (f *pushArtifact) publish(ctx context.Context, a *app, req deploy.PublishRequest) error {
+func (f *pushArtifact) publish(ctx context.Context, a *app, cmd *cobra.Command, req deploy.PublishRequest) error {
 	if f.path == "" {
 		objs, err := f.build(ctx, a)
 		if err != nil {
@@ -160,7 +161,7 @@ func (f *pushArtifact) publish(ctx context.Context, a *app, req deploy.PublishRe
 		a.sayMoved(got.Tags)
 		return err
 	}
-	return f.say(a, req, got)
+	return errors.Join(f.say(a, req, got), a.tellPublished(cmd, req, got))
 }
 
 // build renders the objects and lists them.

@@ -93,6 +93,9 @@ func (a *app) finish(err error) int {
 	for _, p := range problems {
 		a.ui.Fail(p.Line, p.Hint)
 	}
+	if a.workflow != nil {
+		a.ui.Annotate(a.workflow.annotations(problems))
+	}
 	return report.Exit(problems)
 }
 

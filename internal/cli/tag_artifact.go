@@ -63,7 +63,7 @@ func newTagArtifactCmd(a *app) *cobra.Command {
 			a.ui.Note("tagged %s", t.Tag)
 		}
 		a.sayMoved(tagged)
-		if err != nil || !out.structured() {
+		if err = errors.Join(err, a.tellTagged(cmd, tagged)); err != nil || !out.structured() {
 			return err
 		}
 		return a.print(out, taggedResults(tagged))

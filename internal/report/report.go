@@ -7,6 +7,9 @@ package report
 
 import (
 	"strings"
+
+	"github.com/kustomizer/kustomizer/internal/object"
+	"github.com/kustomizer/kustomizer/internal/render"
 )
 
 // The exit codes of the command line.
@@ -31,6 +34,9 @@ type Problem struct {
 	Hint string // what to do about it, or nothing where there is no general advice
 	Code string // stable, in CamelCase: scripts may match on it
 	Exit int    // the exit code of a command that ends with it
+
+	// Position is the place in a file of the user's that is at fault; the zero value where there is none.
+	Position object.Position
 }
 
 // Of says in words what an error is. Its line is the error's own text unless a better one is known.
@@ -56,7 +62,21 @@ func complete(p Problem, err error) Problem {
 	if p.Exit == 0 {
 		p.Exit = ExitFailed
 	}
+	p.Position = positionOf(err)
 	return p
+}
+
+func positionOf(err error) object.Position {
+	if e, ok := as[*object.SyntaxError](err); ok {
+		return e.Position
+	}
+	if e, ok := as[*render.BuildError](err); ok {
+		return e.Position
+	}
+	if e, ok := as[*render.RemoteError](err); ok {
+		return e.Position
+	}
+	return object.Position{}
 }
 
 // All says in words what each of several collected errors is: those that [errors.Join] put
