@@ -4,7 +4,7 @@
 // continuously from any container registry.
 package main
 
-//go:generate go run ../../hack/docgen ../../docs/reference
+//go:generate go run ../../hack/docgen reference ../../docs/reference
 
 import (
 	"context"
