@@ -49,6 +49,10 @@ func codeOfStatus(err error) cause.Code {
 		return cause.WebhookUnavailable
 	case strings.Contains(text, "admission webhook") && strings.Contains(text, "denied"):
 		return cause.WebhookDenied
+	case strings.Contains(text, "ValidatingAdmissionPolicy") && strings.Contains(text, "denied request"):
+		return cause.PolicyDenied
+	case apierrors.IsForbidden(err) && strings.Contains(text, "error looking up service account"):
+		return cause.ServiceAccountMissing
 	case apierrors.IsForbidden(err) && strings.Contains(text, "violates PodSecurity"):
 		return cause.PodSecurity
 	case apierrors.IsForbidden(err):

@@ -5,8 +5,10 @@ package deploy
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
+	"github.com/kustomizer/kustomizer/internal/cause"
 	"github.com/kustomizer/kustomizer/internal/observe"
 	"github.com/kustomizer/kustomizer/internal/plan"
 )
@@ -21,6 +23,14 @@ func (e *RefusedError) Error() string {
 		errs = append(errs, fmt.Errorf("%s: %s", s.ID, s.Reason))
 	}
 	return errors.Join(errs...).Error()
+}
+
+// Cause returns the cause that the error names first.
+func (e *RefusedError) Cause() cause.Cause {
+	if len(e.Steps) == 0 {
+		return cause.Cause{}
+	}
+	return e.Steps[0].Cause
 }
 
 // HeldError says that the brake holds deletions back.
@@ -56,13 +66,46 @@ func (e *NotHealthyError) Error() string {
 		sick, word = e.Report.Pending, "not ready"
 	}
 	parts := make([]string, 0, len(sick))
-	for _, n := range sick {
+	for _, n := range e.first(sick) {
 		parts = append(parts, fmt.Sprintf("%s %s: %s", n.ID, word, n.Status.Cause))
+	}
+	if more := len(sick) - len(parts); more > 0 {
+		parts = append(parts, fmt.Sprintf("and %d more", more))
 	}
 	if e.Timeout {
 		return "timed out waiting for health: " + strings.Join(parts, "; ")
 	}
 	return strings.Join(parts, "; ")
+}
+
+// first returns the objects to name: those whose cause says more than "not ready" come first, as
+// what others wait for.
+func (*NotHealthyError) first(sick []observe.NotReady) []observe.NotReady {
+	const show = 10
+	ordered := slices.Clone(sick)
+	slices.SortStableFunc(ordered, func(a, b observe.NotReady) int {
+		return vagueness(a) - vagueness(b)
+	})
+	return ordered[:min(len(ordered), show)]
+}
+
+func vagueness(n observe.NotReady) int {
+	switch n.Status.Cause.Code {
+	case "", cause.NotReadyYet, cause.Unknown:
+		return 1
+	default:
+		return 0
+	}
+}
+
+// Cause returns the cause that the error names first.
+func (e *NotHealthyError) Cause() cause.Cause {
+	for _, sick := range [][]observe.NotReady{e.Report.Failed, e.Report.Pending} {
+		if len(sick) > 0 {
+			return e.first(sick)[0].Status.Cause
+		}
+	}
+	return cause.Cause{}
 }
 
 // PruneError says that deletions failed.

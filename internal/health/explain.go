@@ -111,7 +111,7 @@ func mostTelling(causes []cause.Cause) cause.Cause {
 // rank orders causes by how much they tell: those that a person must act on first.
 func rank(code cause.Code) int {
 	order := []cause.Code{
-		cause.ContainerConfig, cause.ImagePull, cause.CrashLoop, cause.ContainerFailed, cause.VolumePending,
+		cause.ContainerConfig, cause.ImagePull, cause.OutOfMemory, cause.CrashLoop, cause.ContainerFailed, cause.VolumePending,
 		cause.Unschedulable, cause.PodRefused, cause.Evicted, cause.ReadinessProbe, cause.NotReadyYet,
 	}
 	if i := slices.Index(order, code); i >= 0 {
@@ -130,12 +130,16 @@ func admission(message string) cause.Cause {
 	switch {
 	case strings.Contains(text, "exceeded quota"), strings.Contains(text, "failed quota"):
 		code = cause.QuotaExceeded
+	case strings.Contains(text, "error looking up service account"):
+		code = cause.ServiceAccountMissing
 	case strings.Contains(text, "violates PodSecurity"):
 		code = cause.PodSecurity
 	case strings.Contains(text, "failed calling webhook"):
 		code = cause.WebhookUnavailable
 	case strings.Contains(text, "admission webhook") && strings.Contains(text, "denied"):
 		code = cause.WebhookDenied
+	case strings.Contains(text, "ValidatingAdmissionPolicy") && strings.Contains(text, "denied request"):
+		code = cause.PolicyDenied
 	case strings.Contains(text, "because it is being terminated"):
 		code = cause.NamespaceGoing
 	}

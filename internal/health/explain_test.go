@@ -60,7 +60,7 @@ func TestExplain(t *testing.T) {
 			cause.Cause{Code: cause.CrashLoop, Detail: `container "app" exited with code 2`}},
 		"a container out of memory": {unready, []string{
 			podWith(`state: {waiting: {reason: CrashLoopBackOff}}, lastState: {terminated: {exitCode: 137, reason: OOMKilled}}`)},
-			cause.Cause{Code: cause.CrashLoop, Detail: `container "app" exited with code 137 (OOMKilled)`}},
+			cause.Cause{Code: cause.OutOfMemory, Detail: `container "app" was killed at its memory limit (exit code 137)`}},
 		"a command that does not exist": {unready, []string{
 			podWith(`state: {waiting: {reason: CrashLoopBackOff}}, lastState: {terminated: {exitCode: 128, reason: StartError, message: 'exec: "nope": executable file not found in $PATH'}}`)},
 			cause.Cause{Code: cause.ContainerConfig, Detail: `container "app" can't be started: exec: "nope": executable file not found in $PATH`}},
@@ -140,7 +140,7 @@ func TestExplainPodsThatTheServerRefuses(t *testing.T) {
 		"pod security":   {`pods "a-x" is forbidden: violates PodSecurity "restricted:latest": runAsNonRoot != true`, cause.Cause{Code: cause.PodSecurity, Detail: `violates PodSecurity "restricted:latest": runAsNonRoot != true`}},
 		"webhook denial": {`admission webhook "v.example.com" denied the request: no`, cause.Cause{Code: cause.WebhookDenied, Detail: `admission webhook "v.example.com" denied the request: no`}},
 		"webhook away":   {`Internal error occurred: failed calling webhook "v.example.com": no endpoints`, cause.Cause{Code: cause.WebhookUnavailable, Detail: `Internal error occurred: failed calling webhook "v.example.com": no endpoints`}},
-		"account":        {`pods "a-" is forbidden: error looking up service account ns/sa: serviceaccount "sa" not found`, cause.Cause{Code: cause.PodRefused, Detail: `error looking up service account ns/sa: serviceaccount "sa" not found`}},
+		"account":        {`pods "a-" is forbidden: error looking up service account ns/sa: serviceaccount "sa" not found`, cause.Cause{Code: cause.ServiceAccountMissing, Detail: `error looking up service account ns/sa: serviceaccount "sa" not found`}},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -163,6 +163,7 @@ func TestEveryCauseThatHealthNamesHasAHint(t *testing.T) {
 		cause.ContainerConfig, cause.ContainerFailed, cause.Evicted, cause.JobFailed, cause.PodRefused, cause.PodSecurity,
 		cause.ProgressDeadline, cause.ReadinessProbe, cause.Stalled, cause.Suspended, cause.VolumePending,
 		cause.ImagePull, cause.CrashLoop, cause.Unschedulable, cause.QuotaExceeded, cause.FinalizerPending,
+		cause.OutOfMemory, cause.PodSandbox, cause.PolicyDenied, cause.ServiceAccountMissing, cause.VolumeMount,
 	} {
 		if code.Hint() == "" {
 			t.Errorf("%s has no hint", code)

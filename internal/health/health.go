@@ -4,8 +4,9 @@
 // what. It is pure: it judges the objects it is given and asks nobody.
 //
 // The rules are those of kstatus, as Flux uses it, with these differences: a Job is ready when it
-// has finished, an autoscaler as soon as it exists, a controller's status counts only once it is
-// about the current generation, and no verdict depends on the time of day.
+// has finished, a Pod that has failed is not, an autoscaler is as soon as it exists, a controller's
+// status counts only once it is about the current generation, and no verdict depends on the time of
+// day.
 package health
 
 import (

@@ -137,10 +137,14 @@ func ofClass(u *unstructured.Unstructured) string {
 }
 
 // pod judges a Pod that is part of what was applied. kstatus calls an unschedulable pod failed when
-// it is 15 seconds old; here it waits, since a node may yet come and no event would tell the age.
+// it is 15 seconds old; here it waits, since a node may yet come and no event would tell the age. One
+// that has failed kstatus calls current, since it won't change any more; here it has failed.
 func pod(u *unstructured.Unstructured) Status {
-	if phase, _, _ := unstructured.NestedString(u.Object, "status", "phase"); phase == "Pending" || phase == "" {
+	switch phase, _, _ := unstructured.NestedString(u.Object, "status", "phase"); phase {
+	case "Pending", "":
 		return podWaiting(u, InProgress, "Pod is pending")
+	case "Failed":
+		return podWaiting(u, Failed, "Pod has failed")
 	}
 	s := compute(u, cause.CrashLoop)
 	if s.State == Current {

@@ -149,6 +149,8 @@ func exited(t *corev1.ContainerStateTerminated, name string, code cause.Code) ca
 	switch t.Reason {
 	case "StartError", "ContainerCannotRun":
 		return cause.Cause{Code: cause.ContainerConfig, Detail: strings.TrimSuffix(line(name+" can't be started: "+t.Message), ":")}
+	case "OOMKilled":
+		return cause.Cause{Code: cause.OutOfMemory, Detail: fmt.Sprintf("%s was killed at its memory limit (exit code %d)", name, t.ExitCode)}
 	case "", "Error", "Completed":
 		return cause.Cause{Code: code, Detail: fmt.Sprintf("%s exited with code %d", name, t.ExitCode)}
 	default:

@@ -3,6 +3,7 @@
 package observe
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"time"
@@ -104,7 +105,29 @@ func (w *waiter) explain(ctx context.Context, namespace string, l looks) (cause.
 	if err != nil {
 		return cause.Cause{}, err
 	}
-	return health.Explain(l.workload, pods), nil
+	says := health.Explain(l.workload, pods)
+	if subject := health.Puzzle(l.workload, pods); l.times > 0 && health.Generic(says.Code) && subject != nil {
+		says = w.events(ctx, subject, says)
+	}
+	return says, nil
+}
+
+// events looks for the cause in the events of a pod or workload that says nothing else of it: some
+// troubles, such as a volume that can't be mounted, show nowhere else. Where they can't be read, or
+// say nothing either, what was known before holds.
+func (w *waiter) events(ctx context.Context, subject *unstructured.Unstructured, before cause.Cause) cause.Cause {
+	res, err := w.cluster.Resolve(ctx, schema.GroupKind{Kind: "Event"}, "v1")
+	if err != nil {
+		return before
+	}
+	events, _, err := w.cluster.List(ctx, res, cluster.Selection{
+		Namespace:     subject.GetNamespace(),
+		FieldSelector: "type=Warning,involvedObject.kind=" + subject.GetKind() + ",involvedObject.name=" + subject.GetName(),
+	})
+	if err != nil {
+		return before
+	}
+	return cmp.Or(health.FromEvents(events), before)
 }
 
 // nextLook returns the workload whose pods are due first.

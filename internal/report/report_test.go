@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -18,8 +19,13 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/kustomizer/kustomizer/internal/artifact"
+	"github.com/kustomizer/kustomizer/internal/cause"
 	"github.com/kustomizer/kustomizer/internal/cluster"
+	"github.com/kustomizer/kustomizer/internal/deploy"
+	"github.com/kustomizer/kustomizer/internal/health"
 	"github.com/kustomizer/kustomizer/internal/object"
+	"github.com/kustomizer/kustomizer/internal/observe"
+	"github.com/kustomizer/kustomizer/internal/plan"
 	"github.com/kustomizer/kustomizer/internal/registry"
 	"github.com/kustomizer/kustomizer/internal/render"
 )
@@ -57,6 +63,8 @@ func TestErrorsHaveTheirExitCode(t *testing.T) {
 		"server timeout":              {apierrors.NewTimeoutError("slow", 1), ExitNotReady, "ServerUnavailable"},
 		"discovery without an answer": {&cluster.DiscoveryError{GroupKind: kustomization, Err: refused()}, ExitFailed, "ConnectionRefused"},
 		"connection refused":          {refused(), ExitFailed, "ConnectionRefused"},
+		"refused by the server":       {&deploy.RefusedError{Steps: []plan.Step{{Cause: cause.Cause{Code: cause.InvalidObject}}}}, ExitInvalid, "Refused"},
+		"refused for want of a right": {&deploy.RefusedError{Steps: []plan.Step{{Cause: cause.Cause{Code: cause.PermissionDenied}}}}, ExitAuth, "Refused"},
 		"unknown host":                {&net.DNSError{Name: "nowhere.example", IsNotFound: true}, ExitFailed, "HostUnknown"},
 		"file missing":                {&fs.PathError{Op: "open", Path: "a", Err: fs.ErrNotExist}, ExitUsage, "FileNotFound"},
 		"file forbidden":              {&fs.PathError{Op: "open", Path: "a", Err: fs.ErrPermission}, ExitFailed, "FilePermission"},
@@ -156,5 +164,26 @@ func TestForeignTextIsMadeHarmless(t *testing.T) {
 	}
 	if got := OneLine(" a\n  b\x1b "); got != `a b\x1b` {
 		t.Errorf("OneLine: %q", got)
+	}
+}
+
+func TestAWaitThatFailsNamesTheTrueCauseFirst(t *testing.T) {
+	t.Parallel()
+	of := func(name string, code cause.Code) observe.NotReady {
+		return observe.NotReady{ID: object.ID{Kind: "ConfigMap", Name: name}, Status: health.Status{Cause: cause.Cause{Code: code}}}
+	}
+	var pending []observe.NotReady
+	for i := range 12 {
+		pending = append(pending, of(fmt.Sprintf("vague-%02d", i), cause.NotReadyYet))
+	}
+	p := Of(&deploy.NotHealthyError{Timeout: true, Report: observe.Report{Pending: append(pending, of("guilty", cause.ImagePull))}})
+	if want := "timed out waiting for health: ConfigMap/guilty not ready: ImagePull; ConfigMap/vague-00 "; !strings.HasPrefix(p.Line, want) {
+		t.Errorf("the line %q does not begin with %q", p.Line, want)
+	}
+	if want := "; and 3 more"; !strings.HasSuffix(p.Line, want) {
+		t.Errorf("the line %q does not end with %q", p.Line, want)
+	}
+	if p.Hint != cause.ImagePull.Hint() {
+		t.Errorf("the hint is %q", p.Hint)
 	}
 }
