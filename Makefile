@@ -3,6 +3,7 @@
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null | sed 's/^v//')
 TOOL := go tool -modfile=hack/tools/go.mod
+GORELEASER := go run github.com/goreleaser/goreleaser/v2@v2.13.0
 SANDBOX := sandbox/.build/sandbox
 NESTED := sandbox sandbox/kwok sandbox/registry bench bench/kapp
 PARALLEL := $(addprefix ./internal/,apply cli cluster controller deploy observe registry rehearse render store testkit)
@@ -58,6 +59,22 @@ generate: ## Write generated files anew
 $(SANDBOX): sandbox/go.mod $(wildcard sandbox/cmd/sandbox/*.go)
 	@cd sandbox && CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w' -o .build/sandbox ./cmd/sandbox
 
+##@ Releasing
+
+# Manual pages, completion and the program that lists modules, for .goreleaser.yaml.
+.PHONY: release-files
+release-files:
+	@rm -rf .release
+	@SOURCE_DATE_EPOCH=$(or $(SOURCE_DATE_EPOCH),0) go run ./hack/docgen man .release/man
+	@go run ./hack/docgen completion .release/completion
+	@CGO_ENABLED=0 go build -trimpath -o .release/sbom ./hack/sbom
+
+# Takes ten minutes: GoReleaser itself is compiled, too, where Go's cache does not have it.
+.PHONY: release-snapshot
+release-snapshot: ## Make all files of a release in dist/, and publish nothing
+	$(GORELEASER) check
+	$(GORELEASER) release --snapshot --clean --skip=publish,sign
+
 ##@ Checking
 
 .PHONY: verify
@@ -105,4 +122,4 @@ bench-smoke: ## Run every benchmark once
 
 .PHONY: clean
 clean: ## Remove what was built, the sandbox's programs too
-	rm -rf bin dist .cache .sandbox sandbox/.build bench/.build
+	rm -rf bin dist .cache .release .sandbox sandbox/.build bench/.build
