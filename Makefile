@@ -17,7 +17,7 @@ export GOLANGCI_LINT_CACHE := $(CURDIR)/.cache/golangci-lint
 
 .PHONY: help
 help: ## Say what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 ##@ The two commands to begin with
 
@@ -69,6 +69,10 @@ release-files:
 	@go run ./hack/docgen completion .release/completion
 	@CGO_ENABLED=0 go build -trimpath -o .release/sbom ./hack/sbom
 
+.PHONY: release
+release: ## Make and publish the release of the tag that is checked out
+	$(GORELEASER) release --clean
+
 # Takes ten minutes: GoReleaser itself is compiled, too, where Go's cache does not have it.
 .PHONY: release-snapshot
 release-snapshot: ## Make all files of a release in dist/, and publish nothing
@@ -94,6 +98,7 @@ vet: ## Run go vet in every module
 .PHONY: lint
 lint: ## Run the linters of .golangci.yml
 	@$(TOOL) golangci-lint run
+	@go tool -modfile=hack/tools/actionlint/go.mod actionlint action/examples/*.yaml .github/workflows/*.yaml
 
 # Changes that are not committed yet are none of these two checks' business.
 .PHONY: generated
@@ -103,7 +108,7 @@ generated: ## Check that generated files are up to date
 
 .PHONY: tidy
 tidy: ## Check that the modules' requirements are tidy
-	@for module in . $(NESTED) hack/tools; do echo "go mod tidy -diff in $$module"; (cd $$module && go mod tidy -diff) || exit 1; done
+	@for module in . $(NESTED) hack/tools hack/tools/actionlint; do echo "go mod tidy -diff in $$module"; (cd $$module && go mod tidy -diff) || exit 1; done
 
 .PHONY: vuln
 vuln: ## Look for known vulnerabilities (asks vuln.go.dev)
