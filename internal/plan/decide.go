@@ -55,10 +55,10 @@ func DecideWant(f *Facts, want *Want, policy Policy) Step {
 	case live.Presence == Present && Settled(f.Owner, *want, entry, live, policy):
 		s.Action, s.Now = Unchanged, entry.Live
 		return s
-	case f.Rehearsals[want.ID].Deferred:
+	case f.Rehearsals[want.ID].Deferred && optedOut(want.Object, live.Object) == "":
 		s.Action, s.Reason = Later, "its namespace or kind comes with the same set"
 		return s
-	case live.Presence == Unknown && f.Rehearsals[want.ID].Failed == nil:
+	case live.Presence == Unknown && f.Rehearsals[want.ID].Failed == nil && !f.Rehearsals[want.ID].Deferred:
 		s.Action, s.Cause = Refuse, live.Cause
 		s.Reason = unknown(live)
 		return s

@@ -125,6 +125,14 @@ func TestDecideAboutOneWantedObject(t *testing.T) {
 			},
 			"later ConfigMap/a: its namespace or kind comes with the same set",
 		},
+		"its namespace comes with the set, and it opted out": {
+			func(w *world) {
+				id := w.wanted("ConfigMap", "a").ID
+				w.Wants[0].Object.SetAnnotations(map[string]string{"kustomize.toolkit.fluxcd.io/reconcile": "disabled"})
+				w.Live[id], w.Rehearsals[id] = plan.Live{}, plan.Rehearsal{Deferred: true}
+			},
+			"skip ConfigMap/a: reconcile is disabled on the object",
+		},
 		"nobody knows whether it is there": {
 			func(w *world) {
 				id := w.wanted("ConfigMap", "a").ID
