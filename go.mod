@@ -4,6 +4,7 @@ go 1.26.0
 
 // Each of these has its reason beside it. A test asks for it.
 require (
+	filippo.io/age v1.3.2 // encrypts artifacts, and decrypts them
 	github.com/Masterminds/semver/v3 v3.5.0 // which of two releases is newer
 	github.com/aymanbagabas/go-udiff v0.4.1 // the lines in which two texts differ
 	github.com/docker/cli v29.7.2+incompatible // Docker's configuration and credential helpers, read and written as docker does
@@ -21,6 +22,7 @@ require (
 	github.com/spf13/cobra v1.10.2 // commands, help, completion
 	github.com/spf13/pflag v1.0.10 // groups of flags that commands share
 	go.yaml.in/yaml/v4 v4.0.0 // YAML with line and column, and no values lost
+	golang.org/x/crypto v0.57.0 // what is wrong with an SSH key that artifacts are to be decrypted with
 	golang.org/x/crypto/x509roots/fallback v0.0.0-20261030153154-30a33513ff6d // CA roots for the image, which has none of its own
 	golang.org/x/sync v0.24.0 // errgroup: bounded fan-out
 	golang.org/x/term v0.47.0 // whether there is a terminal; a password without echo
@@ -40,6 +42,8 @@ require (
 
 require (
 	dario.cat/mergo v1.0.0 // indirect
+	filippo.io/edwards25519 v1.2.0 // indirect
+	filippo.io/hpke v0.4.0 // indirect
 	github.com/Azure/go-ansiterm v0.0.0-20250102033503-faa5f7b0171c // indirect
 	github.com/Microsoft/go-winio v0.6.2 // indirect
 	github.com/ProtonMail/go-crypto v1.1.6 // indirect
@@ -106,7 +110,6 @@ require (
 	github.com/xlab/treeprint v1.2.0 // indirect
 	go.yaml.in/yaml/v2 v2.4.4 // indirect
 	go.yaml.in/yaml/v3 v3.0.5 // indirect
-	golang.org/x/crypto v0.57.0 // indirect
 	golang.org/x/net v0.59.0 // indirect
 	golang.org/x/oauth2 v0.37.0 // indirect
 	golang.org/x/sys v0.49.0 // indirect

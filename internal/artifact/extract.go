@@ -27,32 +27,44 @@ type Extracted struct {
 // whole archive with a [RefusedError], since a file left out looks like one that was removed on
 // purpose. Modes and times of the archive are not taken over.
 func Extract(ctx context.Context, layer io.Reader, mediaType, dir string, limits Limits) (Extracted, error) {
-	if err := requireEmpty(dir); err != nil {
+	var result Extracted
+	err := place(dir, func(partial string) (err error) {
+		result, err = extractBelow(ctx, layer, mediaType, partial, limits.WithDefaults())
+		return err
+	})
+	if err != nil {
 		return Extracted{}, err
+	}
+	return result, nil
+}
+
+// place has a directory written beside its place, and moves it there when it is whole.
+func place(dir string, write func(partial string) error) error {
+	if err := requireEmpty(dir); err != nil {
+		return err
 	}
 	parent := filepath.Dir(dir)
 	if err := os.MkdirAll(parent, 0o755); err != nil {
-		return Extracted{}, fmt.Errorf("extracting an artifact: %w", err)
+		return fmt.Errorf("extracting an artifact: %w", err)
 	}
 	partial, err := os.MkdirTemp(parent, "."+filepath.Base(dir)+".partial-")
 	if err != nil {
-		return Extracted{}, fmt.Errorf("extracting an artifact: %w", err)
+		return fmt.Errorf("extracting an artifact: %w", err)
 	}
 	defer os.RemoveAll(partial)
-	result, err := extractInto(ctx, layer, mediaType, partial, limits.WithDefaults())
-	if err != nil {
-		return Extracted{}, err
+	if err := write(partial); err != nil {
+		return err
 	}
 	if err := os.Remove(dir); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return Extracted{}, fmt.Errorf("extracting an artifact: %w", err)
+		return fmt.Errorf("extracting an artifact: %w", err)
 	}
 	if err := os.Chmod(partial, 0o755); err != nil {
-		return Extracted{}, fmt.Errorf("extracting an artifact: %w", err)
+		return fmt.Errorf("extracting an artifact: %w", err)
 	}
 	if err := os.Rename(partial, dir); err != nil {
-		return Extracted{}, fmt.Errorf("extracting an artifact: %w", err)
+		return fmt.Errorf("extracting an artifact: %w", err)
 	}
-	return result, nil
+	return nil
 }
 
 // NotEmptyError says that the directory to extract into has something in it.
@@ -85,25 +97,48 @@ type extractor struct {
 	*stream
 	tar       *tar.Reader
 	tree      *tree
-	root      *os.Root
+	to        target
 	entries   int
 	entryEnd  int64 // where in the tar the last entry ends
 	buffer    []byte
 	extracted Extracted
 }
 
-func extractInto(ctx context.Context, layer io.Reader, mediaType, dir string, limits Limits) (Extracted, error) {
-	s, err := openStream(ctx, layer, mediaType, limits)
-	if err != nil {
-		return Extracted{}, err
+// target takes what is unpacked: a directory, or memory.
+type target interface {
+	mkdir(path string) error
+	create(path string) (io.WriteCloser, error)
+}
+
+// directory is a target on disk that nothing leads out of.
+type directory struct{ root *os.Root }
+
+func (d directory) mkdir(path string) error { return d.root.MkdirAll(filepath.FromSlash(path), 0o755) }
+
+func (d directory) create(path string) (io.WriteCloser, error) {
+	name := filepath.FromSlash(path)
+	if err := d.root.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		return nil, err
 	}
-	defer func() { s.close() }()
+	return d.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+}
+
+func extractBelow(ctx context.Context, layer io.Reader, mediaType, dir string, limits Limits) (Extracted, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return Extracted{}, fmt.Errorf("extracting an artifact: %w", err)
 	}
 	defer root.Close()
-	x := &extractor{stream: s, tar: tar.NewReader(s), tree: newTree(limits), root: root, buffer: make([]byte, 128<<10)}
+	return extractInto(ctx, layer, mediaType, directory{root}, limits)
+}
+
+func extractInto(ctx context.Context, layer io.Reader, mediaType string, to target, limits Limits) (Extracted, error) {
+	s, err := openStream(ctx, layer, mediaType, limits)
+	if err != nil {
+		return Extracted{}, err
+	}
+	defer func() { s.close() }()
+	x := &extractor{stream: s, tar: tar.NewReader(s), tree: newTree(limits), to: to, buffer: make([]byte, 128<<10)}
 	if err := x.run(); err != nil {
 		return Extracted{}, err
 	}
@@ -180,7 +215,7 @@ func (x *extractor) entry(h *tar.Header) error {
 		return problem
 	}
 	if dir {
-		return wrapWrite(x.root.MkdirAll(filepath.FromSlash(clean), 0o755), h.Name)
+		return wrapWrite(x.to.mkdir(clean), h.Name)
 	}
 	return x.file(h, clean)
 }
@@ -231,11 +266,7 @@ func (x *extractor) file(h *tar.Header, clean string) error {
 	if x.extracted.Bytes+h.Size > x.limits.Extracted {
 		return refuse(TooLarge, h.Name, "the files have more than %d bytes together", x.limits.Extracted)
 	}
-	name := filepath.FromSlash(clean)
-	if err := x.root.MkdirAll(filepath.Dir(name), 0o755); err != nil {
-		return wrapWrite(err, h.Name)
-	}
-	f, err := x.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	f, err := x.to.create(clean)
 	if err != nil {
 		return wrapWrite(err, h.Name)
 	}

@@ -31,6 +31,13 @@ func DefaultLimits() Limits {
 	}
 }
 
+// EncryptedLimits returns the limits of an artifact that is encrypted: it is unpacked in memory.
+func EncryptedLimits() Limits {
+	l := DefaultLimits()
+	l.Extracted = 128 << 20
+	return l
+}
+
 // WithDefaults returns the limits with every zero field set to its default.
 func (l Limits) WithDefaults() Limits {
 	d := DefaultLimits()

@@ -31,6 +31,9 @@ func IsIndex(mediaType string) bool {
 	return mediaType == MediaTypeIndex || mediaType == MediaTypeDockerManifestList
 }
 
+// encryptedSuffix ends the media type of a layer that is encrypted with age.
+const encryptedSuffix = "+age"
+
 // packing is how the tar of a layer is compressed.
 type packing int
 
@@ -56,7 +59,7 @@ func packingOf(mediaType string) packing {
 		return false
 	}
 	switch {
-	case hasSuffix("+age"):
+	case hasSuffix(encryptedSuffix):
 		return packingAge
 	case hasSuffix("tar+gzip", "tar.gzip", "tar+gz", "application/gzip", "application/x-gzip"):
 		return packingGzip
@@ -71,3 +74,12 @@ func packingOf(mediaType string) packing {
 
 // IsEncrypted says whether a layer's media type is that of an encrypted one.
 func IsEncrypted(mediaType string) bool { return packingOf(mediaType) == packingAge }
+
+// ContentType returns the media type of what an encrypted layer holds; of any other, its own.
+func ContentType(mediaType string) string {
+	if !IsEncrypted(mediaType) {
+		return mediaType
+	}
+	mediaType, _, _ = strings.Cut(mediaType, ";")
+	return strings.TrimSuffix(strings.TrimSpace(mediaType), encryptedSuffix)
+}

@@ -20,8 +20,11 @@ const (
 	AnnotationVersion       = "kustomizer.dev/version"   // of the format, not of the program
 	AnnotationChecksum      = "kustomizer.dev/checksum"  // SHA-256 of all.yaml, or of the tar of a tree
 	AnnotationLegacyCreated = "kustomizer.dev/created"   // as Kustomizer 2 wrote it
-	AnnotationEncrypted     = "kustomizer.dev/encrypted" // how Kustomizer 2 encrypted all.yaml
+	AnnotationEncrypted     = "kustomizer.dev/encrypted" // [EncryptedWithAge], on encrypted artifacts
 )
+
+// EncryptedWithAge is the value of [AnnotationEncrypted].
+const EncryptedWithAge = "age-encryption.org/v1"
 
 // FormatVersion is the version of the format that is written. Kustomizer up to version 2 wrote its
 // own version, such as 2.2.1, in its place; all majors up to this one are read.
@@ -35,14 +38,20 @@ type Metadata struct {
 	Annotations map[string]string
 }
 
-// annotations returns the manifest's annotations; those of the format win over given ones.
-func (m Metadata) annotations(checksum string) map[string]string {
+// annotations returns the manifest's annotations; those of the format win over given ones. Of what is
+// encrypted they say nothing, not even a checksum.
+func (m Metadata) annotations(checksum string, encrypted bool) map[string]string {
 	all := maps.Clone(m.Annotations)
 	if all == nil {
 		all = map[string]string{}
 	}
 	all[AnnotationVersion] = strconv.Itoa(FormatVersion)
-	if checksum != "" {
+	delete(all, AnnotationChecksum)
+	delete(all, AnnotationEncrypted)
+	switch {
+	case encrypted:
+		all[AnnotationEncrypted] = EncryptedWithAge
+	case checksum != "":
 		all[AnnotationChecksum] = checksum
 	}
 	if !m.Created.IsZero() {

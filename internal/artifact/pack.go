@@ -5,8 +5,10 @@ package artifact
 import (
 	"archive/tar"
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -15,8 +17,11 @@ import (
 // YAMLFile is the name of the only entry of an artifact made of rendered objects.
 const YAMLFile = "all.yaml"
 
-// layerTitle names the layer for tools that write layers to files by their title.
-const layerTitle = "artifact.tar.gz"
+// The title of a layer names it for tools that write layers to files.
+const (
+	layerTitle          = "artifact.tar.gz"
+	encryptedLayerTitle = "artifact.tar.gz.age"
+)
 
 // Blob is bytes that a manifest points to.
 type Blob struct {
@@ -38,6 +43,36 @@ type Packed struct {
 // PackOptions are the choices of [PackYAML]; the zero value is what this program pushes by default.
 type PackOptions struct {
 	LayerMediaType string // another name for a tar+gzip layer, for consumers that insist on theirs
+
+	// Encrypt returns a writer that encrypts with age what is written to it. Nil for an artifact that
+	// anybody can read. An encrypted artifact is never the same twice.
+	Encrypt func(w io.Writer) (io.WriteCloser, error)
+}
+
+// encrypt returns a writer that encrypts, or does not, as the options say.
+func (o PackOptions) encrypt(w io.Writer) (io.WriteCloser, error) {
+	if o.Encrypt == nil {
+		return unencrypted{w}, nil
+	}
+	return o.Encrypt(w)
+}
+
+type unencrypted struct{ io.Writer }
+
+// Close implements io.Closer.
+func (unencrypted) Close() error { return nil }
+
+// mediaType returns the type of the layer.
+func (o PackOptions) mediaType() (string, error) {
+	fallback, want := MediaTypeLayer, packingGzip
+	if o.Encrypt != nil {
+		fallback, want = MediaTypeEncryptedLayer, packingAge
+	}
+	mediaType := cmp.Or(o.LayerMediaType, fallback)
+	if packingOf(mediaType) != want || packingOf(ContentType(mediaType)) != packingGzip {
+		return "", &MediaTypeError{MediaType: mediaType, Encrypted: o.Encrypt != nil}
+	}
+	return mediaType, nil
 }
 
 // PackYAML makes an artifact of rendered objects. The same YAML and the same metadata give the same
@@ -68,7 +103,7 @@ func tarOf(name string, content []byte) ([]byte, error) {
 }
 
 func packTar(archive []byte, checksum string, meta Metadata, opts PackOptions) (*Packed, error) {
-	compressed, err := compress(archive)
+	compressed, err := compress(archive, opts)
 	if err != nil {
 		return nil, fmt.Errorf("compressing the layer: %w", err)
 	}
@@ -78,28 +113,36 @@ func packTar(archive []byte, checksum string, meta Metadata, opts PackOptions) (
 	return packLayer(blobOf("", compressed), DigestOf(archive), checksum, meta, opts)
 }
 
-// packLayer makes an artifact around a tar+gzip layer.
+// packLayer makes an artifact around a tar+gzip layer, or an encrypted one. Of that the config names the
+// layer as it is, since the digest of what is in it would tell those who guess the content.
 func packLayer(layer Blob, diffID Digest, checksum string, meta Metadata, opts PackOptions) (*Packed, error) {
-	layer.MediaType = opts.LayerMediaType
-	if layer.MediaType == "" {
-		layer.MediaType = MediaTypeLayer
+	mediaType, err := opts.mediaType()
+	if err != nil {
+		return nil, err
 	}
-	if packingOf(layer.MediaType) != packingGzip {
-		return nil, &MediaTypeError{MediaType: layer.MediaType}
-	}
+	layer.MediaType = mediaType
 	layer.Annotations = map[string]string{AnnotationTitle: layerTitle}
+	if opts.Encrypt != nil {
+		layer.Annotations[AnnotationTitle], diffID = encryptedLayerTitle, layer.Digest
+	}
 	config, err := configOf(diffID)
 	if err != nil {
 		return nil, fmt.Errorf("writing the config: %w", err)
 	}
-	return assemble(config, layer, meta.annotations(checksum))
+	return assemble(config, layer, meta.annotations(checksum, opts.Encrypt != nil))
 }
 
 // MediaTypeError says that a layer can't be given a media type, since it is not that.
-type MediaTypeError struct{ MediaType string }
+type MediaTypeError struct {
+	MediaType string
+	Encrypted bool // the layer is encrypted
+}
 
 // Error names the media type.
 func (e *MediaTypeError) Error() string {
+	if e.Encrypted {
+		return fmt.Sprintf("layer media type %q does not name an encrypted tar+gzip layer", clip(e.MediaType))
+	}
 	return fmt.Sprintf("layer media type %q does not name a tar+gzip layer", clip(e.MediaType))
 }
 
@@ -146,13 +189,17 @@ func blobOf(mediaType string, content []byte) Blob {
 	}
 }
 
-func compress(content []byte) ([]byte, error) {
+func compress(content []byte, opts PackOptions) ([]byte, error) {
 	var b bytes.Buffer
-	w := newCompressor(&b)
+	sealed, err := opts.encrypt(&b)
+	if err != nil {
+		return nil, err
+	}
+	w := newCompressor(sealed)
 	if _, err := w.Write(content); err != nil {
 		return nil, err
 	}
-	if err := w.Close(); err != nil {
+	if err := errors.Join(w.Close(), sealed.Close()); err != nil {
 		return nil, err
 	}
 	return b.Bytes(), nil

@@ -42,11 +42,14 @@ func PackTree(ctx context.Context, t Tree, meta Metadata, opts PackOptions, spoo
 	}
 	defer root.Close()
 	t.Limits = t.Limits.WithDefaults()
+	if opts.Encrypt != nil {
+		t.Limits.Extracted = min(t.Limits.Extracted, EncryptedLimits().Extracted)
+	}
 	entries, err := walkTree(ctx, root, t)
 	if err != nil {
 		return nil, nil, err
 	}
-	layer, err := newLayerWriter(spool)
+	layer, err := newLayerWriter(spool, opts)
 	if err != nil {
 		return nil, nil, fmt.Errorf("packing a directory: %w", err)
 	}
@@ -78,11 +81,13 @@ type treeEntry struct {
 	size int64
 }
 
-// layerWriter writes a tar.gz to a file, with its digests.
+// layerWriter writes a tar.gz to a file, with its digests. What is to be encrypted reaches the disk
+// encrypted.
 type layerWriter struct {
 	file     *os.File
 	tar      *tar.Writer
 	gzip     *compressor
+	sealed   io.WriteCloser // encrypts, where that is asked for
 	plain    hash.Hash
 	packed   hash.Hash
 	in, out  counter
@@ -98,13 +103,16 @@ func (c *counter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func newLayerWriter(spool string) (*layerWriter, error) {
+func newLayerWriter(spool string, opts PackOptions) (*layerWriter, error) {
 	file, err := os.CreateTemp(spool, "layer-")
 	if err != nil {
 		return nil, err
 	}
 	w := &layerWriter{file: file, plain: sha256.New(), packed: sha256.New(), buffer: make([]byte, 128<<10)}
-	w.gzip = newCompressor(io.MultiWriter(file, w.packed, &w.out))
+	if w.sealed, err = opts.encrypt(io.MultiWriter(file, w.packed, &w.out)); err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	w.gzip = newCompressor(w.sealed)
 	w.tar = tar.NewWriter(io.MultiWriter(w.plain, &w.in, w.gzip))
 	return w, nil
 }
@@ -148,7 +156,7 @@ func header(name string, kind byte, size int64) *tar.Header {
 // finish ends the layer and returns it with the digest of its tar.
 func (w *layerWriter) finish(limits Limits) (Blob, Digest, error) {
 	w.finished = true
-	if err := errors.Join(w.tar.Close(), w.gzip.Close(), w.file.Close()); err != nil {
+	if err := errors.Join(w.tar.Close(), w.gzip.Close(), w.sealed.Close(), w.file.Close()); err != nil {
 		return Blob{}, "", err
 	}
 	if err := checkSize(int64(w.in), int64(w.out), limits); err != nil {

@@ -14,6 +14,7 @@ const (
 	Empty                Reason = "Empty"                // no bytes at all
 	NotGzip              Reason = "NotGzip"              // declared as gzip, and is something else
 	NotZstd              Reason = "NotZstd"              // declared as zstd, and is something else
+	NotAge               Reason = "NotAge"               // declared as encrypted with age, and is not
 	NotTar               Reason = "NotTar"               // what is inside, or declared as tar, is something else
 	Corrupt              Reason = "Corrupt"              // checksum or structure of the compressed stream
 	Truncated            Reason = "Truncated"            // ends early, or lacks the blocks that end a tar

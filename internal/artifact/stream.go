@@ -68,6 +68,29 @@ const (
 	ageIntro  = "age-encryption.org/v1"
 )
 
+// ageText is how age's text form begins.
+const ageText = "-----BEGIN AGE ENCRYPTED FILE-----"
+
+// CheckEncrypted refuses a layer that is declared as encrypted and is something else, as far as that can
+// be seen without a key.
+func CheckEncrypted(layer io.Reader, mediaType string) error {
+	if content := ContentType(mediaType); packingOf(content) == packingUnknown || IsEncrypted(content) {
+		return refuse(MediaTypeNotAccepted, "", "%q is not an encrypted tar, tar+gzip or tar+zstd layer", clip(mediaType))
+	}
+	start := make([]byte, len(ageText))
+	n, err := io.ReadFull(layer, start)
+	switch {
+	case err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF):
+		return err
+	case n == 0:
+		return refuse(Empty, "", "the layer has no bytes")
+	case bytes.HasPrefix(start[:n], []byte(ageIntro)), string(start[:n]) == ageText:
+		return nil
+	default:
+		return refuse(NotAge, "", "the layer is declared as encrypted with age and is something else")
+	}
+}
+
 func (s *stream) unpack(start []byte) error {
 	begins := func(intro string) bool { return bytes.HasPrefix(start, []byte(intro)) }
 	found := "something else"
@@ -170,9 +193,11 @@ func (s *stream) finish() error {
 	if s.packing != packingGzip {
 		return nil
 	}
-	switch rest, _ := s.packed.Peek(len(gzipIntro)); {
-	case len(rest) == 0:
+	switch rest, err := s.packed.Peek(len(gzipIntro)); {
+	case len(rest) == 0 && errors.Is(err, io.EOF):
 		return nil
+	case len(rest) == 0:
+		return s.translate(err) // what lies below, such as a decryption, has not come to its end
 	case string(rest) == gzipIntro:
 		return refuse(MultipleMembers, "", "the layer has more than one gzip member")
 	default:

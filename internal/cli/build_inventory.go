@@ -46,10 +46,11 @@ func newBuildInventoryCmd(a *app) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if len(collected.Objects) == 0 {
-			return &deploy.EmptySetError{}
+		objs, err := deploy.BuildInventory(owner, collected)
+		if err != nil {
+			return err
 		}
-		return a.printObjects(out, deploy.BuildInventory(owner, collected))
+		return a.printObjects(out, objs)
 	})
 	return cmd
 }

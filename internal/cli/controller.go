@@ -69,6 +69,7 @@ func (f *controllerFlags) add(fs *pflag.FlagSet) {
 	fs.StringVar(&o.AdvertisedAddr, "storage-adv-addr", "", "address by which others reach --storage-addr")
 	fs.StringVar(&o.StoragePath, "storage-path", "", "directory of the store (default: one in the user's cache directory for each namespace)")
 	fs.Int64Var(&o.StorageLimit, "storage-limit", 0, "bytes that the store may hold, 0 for the default")
+	fs.StringVar(&o.AgeSecret, "sops-age-secret", "", "Secret in the agent's namespace whose keys that end in .agekey decrypt artifacts, where a Kustomization names none")
 	fs.StringVar(&f.logLevel, "log-level", "info", "debug, info or error")
 	fs.StringVar(&f.logEncoding, "log-encoding", "json", "json or console")
 }

@@ -28,6 +28,7 @@ func newCopyCmd(a *app) *cobra.Command {
 // copyArtifact is the flags of "copy artifact".
 type copyArtifact struct {
 	output
+	identityFlags
 	from, to          registryFlags
 	insecure          bool
 	images            bool
@@ -60,7 +61,8 @@ func newCopyArtifactCmd(a *app) *cobra.Command {
 		Long: "Copy an artifact, unchanged and with what belongs to it, such as signatures. FROM and TO are references\n" +
 			"(oci://registry/repository:tag) or folders in the OCI image layout (oci-layout:PATH or oci-layout:PATH:TAG; a\n" +
 			"PATH that ends in .tar is a file). Without a tag, TO gets that of FROM. With --with-images the images that the\n" +
-			"objects name are copied as well, and a kustomization is written that gives them their new names.",
+			"objects name are copied as well, and a kustomization is written that gives them their new names. What is\n" +
+			"encrypted is copied as it is; only to find its images it has to be decrypted.",
 		Example: "  kustomizer copy artifact oci://ghcr.io/me/app:1.0.0 oci://registry.example.com/me/app\n\n" +
 			"  # To a place without a network, with the images: first to a file, there from the file\n" +
 			"  kustomizer copy artifact oci://ghcr.io/me/app:1.0.0 oci-layout:app.tar --with-images\n" +
@@ -97,6 +99,7 @@ func (f *copyArtifact) AddFlags(cmd *cobra.Command) {
 	fs.StringVar(&f.imagesTo, "images-to", "", "where in a registry images go, below which are the names of theirs (default: beside TO)")
 	fs.StringVar(&f.mapping, "images-mapping", "", "file for the kustomization that gives images their new names (default: standard output)")
 	addLayerFlag(cmd, &f.layer)
+	f.identityFlags.AddFlags(fs)
 }
 
 func (f *copyArtifact) request(a *app, args []string) (deploy.CopyRequest, error) {
@@ -117,6 +120,9 @@ func (f *copyArtifact) request(a *app, args []string) (deploy.CopyRequest, error
 	if req.ImagesBase = strings.TrimSuffix(strings.TrimPrefix(f.imagesTo, artifact.Scheme), "/"); req.ImagesBase == "" && req.To.Layout == "" {
 		repo := req.To.Reference.Repository()
 		req.ImagesBase = strings.TrimSuffix(repo.Host()+"/"+path.Dir(repo.Path()), "/.")
+	}
+	if req.Keys, err = f.keys(); err != nil {
+		return req, err
 	}
 	req.Client, err = f.client(a, req)
 	return req, err

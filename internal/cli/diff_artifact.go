@@ -29,6 +29,7 @@ const (
 type diffArtifact struct {
 	registryFlags
 	contentFlags
+	identityFlags
 	output
 	layer string
 }
@@ -50,6 +51,7 @@ func newDiffArtifactCmd(a *app) *cobra.Command {
 	}
 	f.registryFlags.AddFlags(cmd.Flags())
 	f.contentFlags.AddFlags(a, cmd.Flags())
+	f.identityFlags.AddFlags(cmd.Flags())
 	f.output.AddFlags(cmd, "", formatUnified, formatJSON, formatYAML, formatMarkdown)
 	addLayerFlag(cmd, &f.layer)
 	cmd.RunE = a.run(ownTimeout, func(ctx context.Context, args []string) error {
@@ -108,12 +110,16 @@ func (f *diffArtifact) pull(ctx context.Context, a *app, given string) ([]*unstr
 	if err != nil {
 		return nil, err
 	}
+	keys, err := f.keys()
+	if err != nil {
+		return nil, err
+	}
 	client, err := f.client(a, ref.Repository().Host())
 	if err != nil {
 		return nil, err
 	}
 	defer client.Close()
-	return deploy.ArtifactObjects(ctx, deploy.PullRequest{Client: client, Reference: ref, LayerMediaType: f.layer})
+	return deploy.ArtifactObjects(ctx, deploy.PullRequest{Client: client, Reference: ref, LayerMediaType: f.layer, Keys: keys})
 }
 
 // readTree returns the objects of files as the agent would build them, were they pushed.

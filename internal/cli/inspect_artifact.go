@@ -58,6 +58,7 @@ type referrerResult struct {
 
 func newInspectArtifactCmd(a *app) *cobra.Command {
 	var remote registryFlags
+	var decryption identityFlags
 	var out output
 	var imagesOnly bool
 	var layer string
@@ -74,6 +75,7 @@ func newInspectArtifactCmd(a *app) *cobra.Command {
 		Args: positional("URL"),
 	}
 	remote.AddFlags(cmd.Flags())
+	decryption.AddFlags(cmd.Flags())
 	out.AddFlags(cmd, "", formatJSON, formatYAML)
 	cmd.Flags().BoolVar(&imagesOnly, "container-images", false, "list only the images that the objects name")
 	addLayerFlag(cmd, &layer)
@@ -85,12 +87,16 @@ func newInspectArtifactCmd(a *app) *cobra.Command {
 		if err := out.check(); err != nil {
 			return err
 		}
+		keys, err := decryption.keys()
+		if err != nil {
+			return err
+		}
 		client, err := remote.client(a, ref.Repository().Host())
 		if err != nil {
 			return err
 		}
 		defer client.Close()
-		got, err := deploy.Inspect(ctx, deploy.PullRequest{Client: client, Reference: ref, LayerMediaType: layer})
+		got, err := deploy.Inspect(ctx, deploy.PullRequest{Client: client, Reference: ref, LayerMediaType: layer, Keys: keys})
 		if err != nil {
 			return err
 		}
@@ -172,12 +178,13 @@ func (a *app) showHeader(r inspectResult) {
 	if r.Created != nil {
 		line("CreatedAt", r.Created.Format(time.RFC3339))
 	}
+	line("EncryptedWith", r.Annotations[artifact.AnnotationEncrypted])
 	line("Source", r.Source)
 	line("Revision", r.Revision)
 	line("Checksum", r.Annotations[artifact.AnnotationChecksum])
 	shown := []string{
 		artifact.AnnotationVersion, artifact.AnnotationCreated, artifact.AnnotationLegacyCreated,
-		artifact.AnnotationSource, artifact.AnnotationRevision, artifact.AnnotationChecksum,
+		artifact.AnnotationSource, artifact.AnnotationRevision, artifact.AnnotationChecksum, artifact.AnnotationEncrypted,
 	}
 	for _, key := range slices.Sorted(maps.Keys(r.Annotations)) {
 		if !slices.Contains(shown, key) {

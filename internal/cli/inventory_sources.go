@@ -16,6 +16,7 @@ import (
 // sourceFlags is the group of flags that say where the objects of an inventory come from.
 type sourceFlags struct {
 	registryFlags
+	identityFlags
 	kustomize string
 	filenames []string
 	patches   []string
@@ -30,6 +31,7 @@ func (f *sourceFlags) AddFlags(cmd *cobra.Command) {
 	fs.StringSliceVarP(&f.artifacts, "artifact", "a", nil, "artifacts, as oci://REPOSITORY:TAG or oci://REPOSITORY@DIGEST")
 	fs.StringSliceVarP(&f.patches, "patch", "p", nil, "files in the form of a kustomization with patches, applied over everything, one after another")
 	f.registryFlags.AddFlags(fs)
+	f.identityFlags.AddFlags(fs)
 }
 
 // sources checks what was given, before anything is read.
@@ -40,7 +42,12 @@ func (f *sourceFlags) sources(a *app, cmd *cobra.Command) (deploy.Sources, error
 	if slices.Contains(f.filenames, "") || slices.Contains(f.patches, "") {
 		return deploy.Sources{}, usagef(cmd, "an empty name is no file")
 	}
+	keys, err := f.keys()
+	if err != nil {
+		return deploy.Sources{}, err
+	}
 	src := deploy.Sources{
+		Keys:      keys,
 		Kustomize: f.kustomize, Files: f.filenames, Patches: f.patches, Stdin: a.streams.In,
 		Client: func(host string) (*registry.Client, error) { return f.client(a, host) },
 	}

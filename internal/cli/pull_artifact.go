@@ -16,6 +16,7 @@ func newPullCmd(a *app) *cobra.Command {
 
 func newPullArtifactCmd(a *app) *cobra.Command {
 	var remote registryFlags
+	var decryption identityFlags
 	var dir, layer string
 	var force bool
 	cmd := &cobra.Command{
@@ -28,11 +29,14 @@ func newPullArtifactCmd(a *app) *cobra.Command {
 			"  kustomizer pull artifact oci://ghcr.io/me/app:1.0.0 -o ./app\n\n" +
 			"  # Over what is in a directory; files that the artifact does not have stay\n" +
 			"  kustomizer pull artifact oci://ghcr.io/me/app:1.0.0 -o ./app --force\n\n" +
+			"  # One that is encrypted\n" +
+			"  kustomizer pull artifact oci://ghcr.io/me/app:1.0.0 --age-identities=./key.txt\n\n" +
 			"  # By digest\n" +
 			"  kustomizer pull artifact oci://ghcr.io/me/app@sha256:<digest>",
 		Args: positional("URL"),
 	}
 	remote.AddFlags(cmd.Flags())
+	decryption.AddFlags(cmd.Flags())
 	cmd.Flags().StringVarP(&dir, "output", "o", "", "directory to write the files to; it must be empty or not exist")
 	cmd.Flags().BoolVar(&force, "force", false, "write to a directory that is not empty: over files of the same name, others are left alone")
 	addLayerFlag(cmd, &layer)
@@ -44,13 +48,17 @@ func newPullArtifactCmd(a *app) *cobra.Command {
 		if force && dir == "" {
 			return usagef(cmd, "--force is for --output")
 		}
+		keys, err := decryption.keys()
+		if err != nil {
+			return err
+		}
 		client, err := remote.client(a, ref.Repository().Host())
 		if err != nil {
 			return err
 		}
 		defer client.Close()
 		got, err := deploy.PullArtifact(ctx, deploy.PullRequest{
-			Client: client, Reference: ref, LayerMediaType: layer, Dir: dir, Force: force,
+			Client: client, Reference: ref, LayerMediaType: layer, Keys: keys, Dir: dir, Force: force,
 		})
 		if err != nil {
 			return err

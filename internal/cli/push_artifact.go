@@ -25,6 +25,7 @@ type pushArtifact struct {
 	contentFlags
 	metadataFlags
 	guardFlags
+	recipientFlags
 	output
 	layerMediaType            string
 	tags                      []string
@@ -52,7 +53,10 @@ machine. A tag that is there is moved, unless one of the flags refuses that.
 
 What is wrong with the manifests is told before anything is sent, all of it at once. Source, revision
 and date are taken from the Git repository that the content lies in, or from the CI system, where they
-are not given. With --path, .sourceignore files say what to leave out, in the form of .gitignore.`
+are not given. With --path, .sourceignore files say what to leave out, in the form of .gitignore.
+
+With --age-recipients the content is encrypted with age, and only the annotations can be read by others.
+Such an artifact has another digest each time that it is pushed, also without a change.`
 
 func newPushArtifactCmd(a *app) *cobra.Command {
 	var f pushArtifact
@@ -65,6 +69,8 @@ func newPushArtifactCmd(a *app) *cobra.Command {
 			"  kustomizer push artifact oci://ghcr.io/me/app:1.0.0 -f ./manifests -p ./production.yaml --tag=latest -o json\n\n" +
 			"  # Files as they are, for the agent to build\n" +
 			"  kustomizer push artifact oci://ghcr.io/me/app:1.0.0 --path=./deploy --ignore-paths=\"*.md\"\n\n" +
+			"  # Readable only with one of two keys\n" +
+			"  kustomizer push artifact oci://ghcr.io/me/app:1.0.0 -k ./deploy --age-recipients=age1… --age-recipients=./team.pub\n\n" +
 			"  # With where it comes from, unless a later run was faster\n" +
 			"  kustomizer push artifact oci://ghcr.io/me/app:latest -k ./deploy --tag-only-if-newer \\\n" +
 			"    --source=https://github.com/me/app --revision=\"main@sha1:$(git rev-parse HEAD)\" --created=\"$(git log -1 --format=%cI)\"",
@@ -76,6 +82,10 @@ func newPushArtifactCmd(a *app) *cobra.Command {
 		if err != nil {
 			return err
 		}
+		recipients, err := f.recipients()
+		if err != nil {
+			return err
+		}
 		client, err := f.client(a, tag.Repository().Host())
 		if err != nil {
 			return err
@@ -83,7 +93,7 @@ func newPushArtifactCmd(a *app) *cobra.Command {
 		defer client.Close()
 		return f.publish(ctx, a, cmd, deploy.PublishRequest{
 			Client: client, Tag: tag, MoreTags: f.tags, Metadata: meta, AllowEmpty: f.allowEmpty,
-			Guard: f.guard(), LayerMediaType: f.layerMediaType,
+			Guard: f.guard(), LayerMediaType: f.layerMediaType, Recipients: recipients,
 		})
 	})
 	return cmd
@@ -96,6 +106,7 @@ func (f *pushArtifact) AddFlags(a *app, cmd *cobra.Command) {
 	f.contentFlags.AddFlags(a, fs)
 	f.metadataFlags.AddFlags(fs)
 	f.guardFlags.AddFlags(fs)
+	f.recipientFlags.AddFlags(fs)
 	f.output.AddFlags(cmd, "", formatJSON, formatYAML)
 	fs.StringSliceVar(&f.tags, "tag", nil, "further tags that are to point to the artifact")
 	fs.BoolVar(&f.allowEmpty, "allow-empty", false, "publish also if there is nothing to publish")
@@ -155,7 +166,11 @@ func (f *pushArtifact) publish(ctx context.Context, a *app, cmd *cobra.Command, 
 		defer images.Close()
 		req.Images = images
 	}
-	a.ui.Note("pushing image %s", req.Tag)
+	if req.Recipients == nil {
+		a.ui.Note("pushing image %s", req.Tag)
+	} else {
+		a.ui.Note("pushing encrypted image %s", req.Tag)
+	}
 	got, err := deploy.Publish(ctx, req)
 	if err != nil {
 		a.sayMoved(got.Tags)

@@ -40,6 +40,10 @@ type Options struct {
 	// LabelSelector limits the resources to a shard.
 	LabelSelector string
 
+	// AgeSecret names the Secret in Namespace with the keys for artifacts that are encrypted, where a
+	// Kustomization names none; empty for none.
+	AgeSecret string
+
 	LeaderElection bool
 	Leases         LeaseOptions
 

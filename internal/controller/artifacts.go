@@ -45,6 +45,12 @@ func (e *contentsMissingError) Error() string {
 	return fmt.Sprintf("OCIRepository/%s has not fetched %s yet", e.source, e.revision)
 }
 
+// looksEmpty says whether others would take the artifact for one without manifests: an archive with
+// nothing in it but an encrypted file, as Kustomizer 2 makes it.
+func (f fetched) looksEmpty() bool {
+	return f.annotations[artifact.AnnotationEncrypted] != "" && !artifact.IsEncrypted(f.layer.MediaType)
+}
+
 func newArtifacts(st *store.Store, work string) *artifacts {
 	return &artifacts{store: st, work: work, current: map[types.NamespacedName]fetched{}}
 }
@@ -105,6 +111,8 @@ func servedPath(source types.NamespacedName, layer artifact.Descriptor) string {
 // extension names the form of a layer; [mediaTypeOf] reads it back.
 func extension(mediaType string) string {
 	switch {
+	case artifact.IsEncrypted(mediaType):
+		return extension(artifact.ContentType(mediaType)) + ".age"
 	case strings.HasSuffix(mediaType, "gzip"):
 		return ".tar.gz"
 	case strings.HasSuffix(mediaType, "zstd"):
@@ -117,6 +125,8 @@ func extension(mediaType string) string {
 // mediaTypeOf returns the media type of an artifact by the path at which it is served.
 func mediaTypeOf(servedAt string) string {
 	switch {
+	case strings.HasSuffix(servedAt, ".age"):
+		return mediaTypeOf(strings.TrimSuffix(servedAt, ".age")) + "+age"
 	case strings.HasSuffix(servedAt, ".tar.gz"):
 		return "application/vnd.oci.image.layer.v1.tar+gzip"
 	case strings.HasSuffix(servedAt, ".tar.zst"):
@@ -135,7 +145,7 @@ func (a *artifacts) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	}
 	source := types.NamespacedName{Namespace: parts[1], Name: parts[2]}
 	f, ok := a.get(source)
-	if !ok || servedPath(source, f.layer) != strings.Join(parts, "/") {
+	if !ok || servedPath(source, f.layer) != strings.Join(parts, "/") || f.looksEmpty() {
 		http.NotFound(w, req)
 		return
 	}

@@ -50,12 +50,13 @@ func kustomizationFields() fieldsOf {
 			"path": "TestAMistakeInWhatIsPublishedDeletesNothing", "targetNamespace": "TestAFailureIsTriedAgain",
 			"prune": "TestWithoutPruneWhatWasRemovedIsRemembered", "deletionPolicy": "TestADeletedKustomizationTakesWithItWhatItsPolicySays",
 			"wait": "TestWaitingForHealth", "timeout": "TestWaitingForHealth", "interval": "TestTwoOwnersOfOneObject",
-			"retryInterval": "TestAFailureIsTriedAgain", "force": "TestForceReplacesWhatCanNotBeChanged", "suspend": "TestASuspendedResourceIsLeftAlone",
+			"retryInterval": "TestAFailureIsTriedAgain", "force": "TestForceReplacesWhatCanNotBeChanged",
+			"decryption.provider": "TestAnEncryptedArtifactNeedsItsKey", "decryption.secretRef": "TestAnEncryptedArtifactNeedsItsKey", "suspend": "TestASuspendedResourceIsLeftAlone",
 		},
 		refused: map[string]any{
 			"sourceRef.kind": "GitRepository", "sourceRef.apiVersion": "example.com/v1",
 			"buildMetadata": []any{"originAnnotations"}, "commonMetadata": map[string]any{"labels": map[string]any{"a": "b"}},
-			"components": []any{"../x"}, "decryption": map[string]any{"provider": "sops"}, "dependsOn": []any{map[string]any{"name": "x"}},
+			"components": []any{"../x"}, "decryption.serviceAccountName": "x", "dependsOn": []any{map[string]any{"name": "x"}},
 			"healthCheckExprs": []any{map[string]any{"apiVersion": "v1", "kind": "X", "current": "true"}},
 			"healthChecks":     []any{map[string]any{"apiVersion": "v1", "kind": "ConfigMap", "name": "x"}},
 			"ignore":           []any{map[string]any{"paths": []any{"/data"}}}, "ignoreMissingComponents": true,
@@ -155,6 +156,9 @@ func TestAFieldThatIsNotHonouredStallsTheResource(t *testing.T) {
 		spec := nest(path, value)
 		if ref, ok := spec["sourceRef"].(map[string]any); ok {
 			spec["sourceRef"] = merged(map[string]any{"kind": "OCIRepository", "name": "app"}, ref)
+		}
+		if decryption, ok := spec["decryption"].(map[string]any); ok {
+			decryption["provider"] = "sops"
 		}
 		spec["targetNamespace"] = a.Namespace
 		a.createKustomization(t, resourceName(path), "app", spec)

@@ -43,6 +43,7 @@ type kustomizations struct {
 	reader    client.Reader // not cached
 	engine    *deploy.Engine
 	contents  contents
+	keys      ageKeys
 	waiters   *waiters
 	attempts  attempts
 	events    events
@@ -196,7 +197,7 @@ func (r *kustomizations) attempt(ctx context.Context, l *look) (time.Duration, e
 	defer cancel()
 	previous := l.ks.Status.LastAttemptedRevision
 	l.ks.Status.LastAttemptedRevision = src.Revision
-	view := deploy.View{Path: l.ks.Spec.Path, TargetNamespace: l.ks.Spec.TargetNamespace}
+	view := deploy.View{Path: l.ks.Spec.Path, TargetNamespace: l.ks.Spec.TargetNamespace, Keys: r.keys.of(l.ks)}
 	objects, empty, err := r.contents.Objects(limited, src.Key, src.Revision, view)
 	if ctx.Err() != nil {
 		return 0, nil

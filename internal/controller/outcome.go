@@ -19,6 +19,7 @@ import (
 	"github.com/kustomizer/kustomizer/internal/observe"
 	"github.com/kustomizer/kustomizer/internal/record"
 	"github.com/kustomizer/kustomizer/internal/render"
+	"github.com/kustomizer/kustomizer/internal/secrets"
 )
 
 // artifactSource is the artifact that a Kustomization is to be made from.
@@ -123,11 +124,14 @@ func (r *kustomizations) conclude(l *look, a *attempt, src artifactSource, out d
 func failureReason(err error) string {
 	var prune *deploy.PruneError
 	var owned *deploy.ConflictError
+	var sealed *secrets.EncryptedError
 	switch {
 	case errors.As(err, &prune):
 		return meta.PruneFailedReason
 	case errors.As(err, &owned):
 		return reasonOwnership
+	case errors.As(err, &sealed):
+		return meta.BuildFailedReason
 	default:
 		return meta.ReconciliationFailedReason
 	}

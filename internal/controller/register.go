@@ -128,6 +128,7 @@ func registerKustomizations(mgr manager.Manager, opts Options, p parts) error {
 		client: mgr.GetClient(), reader: mgr.GetAPIReader(),
 		engine:   &deploy.Engine{Cluster: p.cluster, AgentNamespace: opts.Namespace},
 		contents: p.artifacts, waiters: p.waiters,
+		keys:      ageKeys{reader: mgr.GetAPIReader(), fallback: types.NamespacedName{Namespace: opts.Namespace, Name: opts.AgeSecret}},
 		events:    events{p.recorders.kustomization},
 		namespace: opts.Namespace,
 		jitter:    jitter{opts.Jitter},

@@ -29,7 +29,8 @@ func ociRepositoryFields() honoured {
 func kustomizationFields() honoured {
 	return honoured{
 		"sourceRef": {"apiVersion": nil, "kind": nil, "name": nil, "namespace": nil}, "path": nil, "targetNamespace": nil, "prune": nil, "deletionPolicy": nil, "wait": nil,
-		"timeout": nil, "interval": nil, "retryInterval": nil, "force": nil, "suspend": nil,
+		"decryption": {"provider": nil, "secretRef": nil},
+		"timeout":    nil, "interval": nil, "retryInterval": nil, "force": nil, "suspend": nil,
 	}
 }
 

@@ -28,6 +28,7 @@ type Sources struct {
 	Artifacts []artifact.Reference // tags or digests
 	Patches   []string             // patch files, see [render.Patch]
 	Stdin     io.Reader
+	Keys      Keys // for artifacts that are encrypted; nil for none
 	// Client returns a client for the registry of a host; it is closed when it is not needed any
 	// more. It is called only where there are artifacts.
 	Client func(host string) (*registry.Client, error)
@@ -141,7 +142,7 @@ func (c *collector) pullOne(ctx context.Context, src Sources, ref artifact.Refer
 	if err != nil {
 		return err
 	}
-	objs, _, err := Render(ctx, req.Store, got.Layer, View{}, req.WorkDir)
+	objs, _, err := Render(ctx, req.Store, got.Layer, View{Keys: src.Keys}, req.WorkDir)
 	if err != nil {
 		return fmt.Errorf("building %s: %w", got.Pinned, err)
 	}

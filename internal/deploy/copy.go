@@ -32,6 +32,7 @@ type CopyRequest struct {
 	Images     bool // with the images that its objects name
 	ImagesBase string
 	LayerType  string // of the layer with the objects; empty for the first that can be read
+	Keys       Keys   // to find the images of an artifact that is encrypted; nil for none
 }
 
 // Copied says what was copied.

@@ -50,16 +50,12 @@ func (c *copier) objects(ctx context.Context, d artifact.Descriptor, raw []byte)
 	if err != nil {
 		return nil, err
 	}
-	content, err := blob.Open()
+	tree, err := openBlob(ctx, blob, c.req.Keys, filepath.Join(c.work, "objects"))
 	if err != nil {
 		return nil, err
 	}
-	defer content.Close()
-	dir := filepath.Join(c.work, "objects")
-	if _, err := artifact.Extract(ctx, content, layer.MediaType, dir, artifact.DefaultLimits()); err != nil {
-		return nil, err
-	}
-	yaml, _, err := readYAML(dir)
+	defer tree.close()
+	yaml, _, err := readYAML(tree.files)
 	if err != nil {
 		return nil, fmt.Errorf("reading the artifact's files: %w", err)
 	}

@@ -6,8 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 
 	"github.com/kustomizer/kustomizer/internal/artifact"
 	"github.com/kustomizer/kustomizer/internal/registry"
@@ -26,7 +24,7 @@ type FetchRequest struct {
 }
 
 // Fetched is an artifact in the store. Its archive was unpacked on trial: what could not be, is not
-// fetched.
+// fetched. What is encrypted is in the store as it came, and is decrypted each time it is read.
 type Fetched struct {
 	Pinned      artifact.Pinned
 	Revision    string // <tag>@<digest>, or the digest alone where it was asked for by digest
@@ -111,19 +109,11 @@ func manifestOf(ctx context.Context, c *registry.Client, pinned artifact.Pinned)
 // checkLayer refuses a layer that need not be pulled to know that it is of no use.
 func checkLayer(got Fetched) error {
 	limit := artifact.DefaultLimits().Compressed
-	switch {
-	case got.Layer.Size > limit:
+	if got.Layer.Size > limit {
 		detail := fmt.Sprintf("the layer has %d bytes, more than %d", got.Layer.Size, limit)
 		return &artifact.RefusedError{Reason: artifact.TooLarge, Detail: detail}
-	case artifact.IsEncrypted(got.Layer.MediaType), got.Annotations[artifact.AnnotationEncrypted] != "":
-		return encryptedError("")
-	default:
-		return nil
 	}
-}
-
-func encryptedError(entry string) error {
-	return &artifact.RefusedError{Reason: artifact.Encrypted, Entry: entry, Detail: "decryption is not supported by this version"}
+	return nil
 }
 
 // pullLayer brings the layer into the store and unpacks it on trial, so that a hostile or broken
@@ -142,43 +132,4 @@ func pullLayer(ctx context.Context, req FetchRequest, got Fetched) error {
 		return err
 	}
 	return tryUnpacking(ctx, req, got)
-}
-
-func tryUnpacking(ctx context.Context, req FetchRequest, got Fetched) error {
-	dir, err := os.MkdirTemp(req.WorkDir, "trial-")
-	if err != nil {
-		return fmt.Errorf("making room to unpack %s: %w", got.Pinned, err)
-	}
-	defer os.RemoveAll(dir)
-	if err := OpenTree(ctx, req.Store, got.Layer, dir); err != nil {
-		return fmt.Errorf("unpacking %s: %w", got.Pinned, err)
-	}
-	return nil
-}
-
-// encryptedName is the only file of an artifact that Kustomizer encrypted.
-const encryptedName = "all.yaml.age"
-
-// OpenTree unpacks a stored layer into an empty directory. What is encrypted is refused: taken for
-// a tree it would look like one from which everything had been removed.
-func OpenTree(ctx context.Context, st *store.Store, layer artifact.Descriptor, dir string) error {
-	_, err := openTree(ctx, st, layer, dir)
-	return err
-}
-
-// openTree returns the SHA-256 of the layer's tar as well.
-func openTree(ctx context.Context, st *store.Store, layer artifact.Descriptor, dir string) (checksum string, err error) {
-	blob, err := st.Open(ctx, layer.Digest)
-	if err != nil {
-		return "", err
-	}
-	defer blob.Close()
-	got, err := artifact.Extract(ctx, blob, layer.MediaType, dir, artifact.DefaultLimits())
-	if err != nil {
-		return "", err
-	}
-	if _, err := os.Lstat(filepath.Join(dir, encryptedName)); !errors.Is(err, os.ErrNotExist) {
-		return "", encryptedError(encryptedName)
-	}
-	return got.Checksum, nil
 }

@@ -78,7 +78,7 @@ func ArtifactObjects(ctx context.Context, req PullRequest) ([]*unstructured.Unst
 	if err != nil {
 		return nil, err
 	}
-	objs, _, err := Render(ctx, st, got.Layer, View{}, work)
+	objs, _, err := Render(ctx, st, got.Layer, View{Keys: req.Keys}, work)
 	if err != nil {
 		return nil, fmt.Errorf("building %s: %w", got.Pinned, err)
 	}

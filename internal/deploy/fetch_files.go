@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 
@@ -32,6 +33,7 @@ type PullRequest struct {
 	Client         *registry.Client
 	Reference      artifact.Reference
 	LayerMediaType string // of the layer to take; empty for the first one that can be read
+	Keys           Keys   // for an artifact that is encrypted; nil for none
 	// Dir is where the files are written to; empty for nowhere. It must be empty or not exist, unless
 	// Force is set: then files are written over those of the same name, and others are left alone.
 	Dir   string
@@ -63,31 +65,36 @@ func PullArtifact(ctx context.Context, req PullRequest) (Pulled, error) {
 	if err != nil {
 		return Pulled{}, err
 	}
-	tree := filepath.Join(work, "tree")
-	checksum, err := openTree(ctx, st, got.Layer, tree)
+	tree, err := openFiles(ctx, st, got.Layer, req.Keys, filepath.Join(work, "tree"))
 	if err != nil {
-		return Pulled{}, err
+		return Pulled{}, fmt.Errorf("opening %s: %w", got.Pinned, err)
 	}
+	defer tree.close()
 	out := Pulled{Fetched: got}
-	if out.YAML, out.Files, err = readYAML(tree); err != nil {
+	if out.YAML, out.Files, err = readYAML(tree.files); err != nil {
 		return Pulled{}, fmt.Errorf("reading the artifact's files: %w", err)
 	}
-	if err := out.compareChecksum(checksum); err != nil {
+	if err := out.compareChecksum(tree.checksum); err != nil {
 		return Pulled{}, err
 	}
 	if req.Dir == "" {
 		return out, nil
 	}
-	if req.Force {
-		return out, writeOver(ctx, st, out, req.Dir)
+	write := func(dir string) error {
+		if tree.private {
+			return artifact.WriteFiles(tree.files, dir)
+		}
+		return OpenTree(ctx, st, got.Layer, dir)
 	}
-	_, err = openTree(ctx, st, got.Layer, req.Dir)
-	return out, err
+	if req.Force {
+		return out, writeOver(out.Files, req.Dir, write)
+	}
+	return out, write(req.Dir)
 }
 
-// writeOver unpacks an artifact within a directory that may have something in it, and then moves file by
+// writeOver has an artifact written within a directory that may have something in it, and then moves file by
 // file to its place. The system does not let a link in the directory lead out of it.
-func writeOver(ctx context.Context, st *store.Store, got Pulled, dir string) error {
+func writeOver(files []string, dir string, write func(dir string) error) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("writing the artifact's files: %w", err)
 	}
@@ -96,7 +103,7 @@ func writeOver(ctx context.Context, st *store.Store, got Pulled, dir string) err
 		return fmt.Errorf("writing the artifact's files: %w", err)
 	}
 	defer os.RemoveAll(partial)
-	if _, err := openTree(ctx, st, got.Layer, partial); err != nil {
+	if err := write(partial); err != nil {
 		return err
 	}
 	root, err := os.OpenRoot(dir)
@@ -104,7 +111,7 @@ func writeOver(ctx context.Context, st *store.Store, got Pulled, dir string) err
 		return fmt.Errorf("writing the artifact's files: %w", err)
 	}
 	defer root.Close()
-	for _, file := range got.Files {
+	for _, file := range files {
 		to := filepath.FromSlash(file)
 		if err := root.MkdirAll(filepath.Dir(to), 0o755); err != nil {
 			return fmt.Errorf("writing %s: %w", file, err)
@@ -117,21 +124,17 @@ func writeOver(ctx context.Context, st *store.Store, got Pulled, dir string) err
 }
 
 // readYAML joins the YAML files of a tree, and lists all of its files.
-func readYAML(tree string) (yaml []byte, files []string, err error) {
+func readYAML(tree fs.FS) (yaml []byte, files []string, err error) {
 	var all bytes.Buffer
-	err = filepath.WalkDir(tree, func(path string, entry fs.DirEntry, err error) error {
+	err = fs.WalkDir(tree, ".", func(name string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err
 		}
-		rel, err := filepath.Rel(tree, path)
-		if err != nil {
-			return err
-		}
-		files = append(files, filepath.ToSlash(rel))
-		if ext := filepath.Ext(path); ext != ".yaml" && ext != ".yml" {
+		files = append(files, name)
+		if ext := path.Ext(name); ext != ".yaml" && ext != ".yml" {
 			return nil
 		}
-		content, err := os.ReadFile(path)
+		content, err := fs.ReadFile(tree, name)
 		if err != nil {
 			return err
 		}

@@ -18,6 +18,7 @@ import (
 	"github.com/kustomizer/kustomizer/internal/observe"
 	"github.com/kustomizer/kustomizer/internal/plan"
 	"github.com/kustomizer/kustomizer/internal/record"
+	"github.com/kustomizer/kustomizer/internal/secrets"
 )
 
 // InventoryRequest says what an inventory of the command line should hold.
@@ -124,6 +125,9 @@ func (e *Engine) ApplyInventory(ctx context.Context, r InventoryRequest, progres
 	if len(r.Collected.Objects) == 0 && !r.Policy.Prune {
 		return Outcome{State: Failed, Err: &EmptySetError{}}
 	}
+	if err := secrets.RefuseEncrypted(r.Collected.Objects); err != nil {
+		return Outcome{State: Failed, Err: err}
+	}
 	if r.CreateNamespace {
 		if err := e.createNamespace(ctx, r.Owner); err != nil {
 			return Outcome{State: Failed, Err: err}
@@ -139,7 +143,7 @@ func (e *Engine) ApplyInventory(ctx context.Context, r InventoryRequest, progres
 	req.lock = lock
 	// With its labels: fields that nobody owns would count as somebody else's at the next apply.
 	home := &home{engine: e, req: req}
-	home.req.Objects = BuildInventory(r.Owner, r.Collected)
+	home.req.Objects = marked(r.Owner, r.Collected.Objects)
 	req.Approve = func(ctx context.Context, p *plan.Plan) error {
 		if r.Approve != nil {
 			if err := r.Approve(ctx, p); err != nil {
@@ -265,10 +269,21 @@ func (h *home) corrected(changes []apply.Change) []apply.Change {
 	return changes
 }
 
-// BuildInventory marks objects as an inventory's, as an apply would send them.
-func BuildInventory(owner plan.Owner, collected Collected) []*unstructured.Unstructured {
-	out := make([]*unstructured.Unstructured, 0, len(collected.Objects))
-	for _, u := range collected.Objects {
+// BuildInventory marks objects as an inventory's, as an apply would send them. What an apply refuses
+// without asking the cluster is refused.
+func BuildInventory(owner plan.Owner, collected Collected) ([]*unstructured.Unstructured, error) {
+	if len(collected.Objects) == 0 {
+		return nil, &EmptySetError{}
+	}
+	if err := secrets.RefuseEncrypted(collected.Objects); err != nil {
+		return nil, err
+	}
+	return marked(owner, collected.Objects), nil
+}
+
+func marked(owner plan.Owner, objs []*unstructured.Unstructured) []*unstructured.Unstructured {
+	out := make([]*unstructured.Unstructured, 0, len(objs))
+	for _, u := range objs {
 		marked := u.DeepCopy()
 		labels := marked.GetLabels()
 		if labels == nil {

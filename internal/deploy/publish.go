@@ -13,6 +13,7 @@ import (
 	"github.com/kustomizer/kustomizer/internal/artifact"
 	"github.com/kustomizer/kustomizer/internal/object"
 	"github.com/kustomizer/kustomizer/internal/registry"
+	"github.com/kustomizer/kustomizer/internal/secrets"
 )
 
 // PublishRequest says what to publish, and where.
@@ -25,6 +26,8 @@ type PublishRequest struct {
 	Tree           *artifact.Tree
 	Metadata       artifact.Metadata
 	LayerMediaType string // empty for the default
+	// Recipients are who can read the artifact; nil for everybody.
+	Recipients *secrets.Recipients
 	// AllowEmpty: an artifact without objects is meant. Deployed, it would delete everything.
 	AllowEmpty bool
 	Guard      TagGuard
@@ -108,6 +111,9 @@ func tagsOf(first artifact.Tag, more []string) ([]artifact.Tag, error) {
 
 func pack(ctx context.Context, req PublishRequest, spool string) (*artifact.Packed, []string, error) {
 	opts := artifact.PackOptions{LayerMediaType: req.LayerMediaType}
+	if req.Recipients != nil {
+		opts.Encrypt = req.Recipients.Encrypt
+	}
 	if req.Tree != nil {
 		packed, files, err := artifact.PackTree(ctx, *req.Tree, req.Metadata, opts, spool)
 		if err == nil && len(files) == 0 && !req.AllowEmpty {

@@ -19,6 +19,7 @@ import (
 	"github.com/kustomizer/kustomizer/internal/plan"
 	"github.com/kustomizer/kustomizer/internal/record"
 	"github.com/kustomizer/kustomizer/internal/rehearse"
+	"github.com/kustomizer/kustomizer/internal/secrets"
 )
 
 const (
@@ -160,6 +161,9 @@ type run struct {
 
 // decide reads the record and the cluster and makes a plan.
 func (e *Engine) decide(ctx context.Context, req Request) (*run, error) {
+	if err := secrets.RefuseEncrypted(req.Objects); err != nil {
+		return nil, err
+	}
 	r := &run{engine: e, req: req}
 	if err := r.load(ctx); err != nil {
 		return nil, err

@@ -18,6 +18,7 @@ import (
 type View struct {
 	Path            string // directory in the artifact
 	TargetNamespace string
+	Keys            Keys // for an artifact that is encrypted; nil for none
 }
 
 // Render unpacks a stored layer into a directory of its own below work, renders the view of it and
@@ -28,10 +29,12 @@ func Render(ctx context.Context, st *store.Store, layer artifact.Descriptor, vie
 		return nil, "", fmt.Errorf("making room for the artifact's files: %w", err)
 	}
 	defer os.RemoveAll(dir)
-	if err := OpenTree(ctx, st, layer, dir); err != nil {
+	tree, err := openFiles(ctx, st, layer, view.Keys, dir)
+	if err != nil {
 		return nil, "", err
 	}
-	result, err := render.Tree(ctx, render.Request{Root: dir, Path: view.Path, TargetNamespace: view.TargetNamespace})
+	defer tree.close()
+	result, err := render.Tree(ctx, render.Request{Files: tree.files, Path: view.Path, TargetNamespace: view.TargetNamespace})
 	if err != nil {
 		return nil, "", err
 	}

@@ -59,7 +59,7 @@ func (s *scanner) collect(ctx context.Context, dir string, g *generated) error {
 	if err != nil {
 		return err
 	}
-	return fs.WalkDir(s.tree.root.FS(), filepath.ToSlash(base), func(name string, entry fs.DirEntry, err error) error {
+	return fs.WalkDir(s.tree.given, filepath.ToSlash(base), func(name string, entry fs.DirEntry, err error) error {
 		if err := errors.Join(err, ctx.Err()); err != nil {
 			return fmt.Errorf("reading the artifact's files: %w", err)
 		}

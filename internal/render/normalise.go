@@ -11,14 +11,19 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/kustomizer/kustomizer/internal/object"
+	"github.com/kustomizer/kustomizer/internal/secrets"
 )
 
 // Normalise brings objects into the form in which the API server keeps them, as far as server-side
 // apply depends on it: a Secret's stringData becomes data, ports of Services and containers name their
 // protocol, which is part of the key that tells them apart, and what only the server may say (status,
-// empty creation timestamps) goes.
+// empty creation timestamps) goes. What SOPS has encrypted is left as it is: in another form it could
+// not be decrypted any more.
 func Normalise(objs []*unstructured.Unstructured) error {
 	for _, obj := range objs {
+		if secrets.HasEncrypted(obj) {
+			continue
+		}
 		id := object.Of(obj)
 		if id.Group != "apiextensions.k8s.io" || id.Kind != "CustomResourceDefinition" {
 			delete(obj.Object, "status")

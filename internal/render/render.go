@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"time"
 
@@ -26,6 +27,7 @@ const (
 // Request says what to render of an artifact's extracted tree.
 type Request struct {
 	Root            string // directory that holds the tree; nothing outside of it is read
+	Files           fs.FS  // the tree, in place of Root
 	Path            string // directory within the tree, empty for its root
 	TargetNamespace string // namespace given to all namespaced objects; empty leaves theirs
 }
@@ -75,7 +77,7 @@ func Tree(ctx context.Context, req Request) (result *Result, err error) {
 	ctx, cancel := context.WithTimeout(ctx, maxBuild)
 	defer cancel()
 
-	tree, err := openTree(req.Root)
+	tree, err := openTree(req)
 	if err != nil {
 		return nil, err
 	}

@@ -20,10 +20,11 @@ import (
 
 // tree is kustomize's view of an artifact's files: read-only, confined to one directory by the
 // operating system, under a path that exists nowhere else, so that messages don't depend on where the
-// files happen to lie. Files in memory stand before those on disk.
+// files happen to lie. Files that were put stand before those that are there.
 type tree struct {
-	root   *os.Root
-	files  int // plain files on disk
+	given  fs.FS
+	close  func() error
+	files  int // plain files that are there
 	memory map[string][]byte
 }
 
@@ -38,14 +39,17 @@ func treeRoot() string {
 	return root
 }
 
-// openTree opens a directory and sees that it holds nothing but plain files and directories.
-func openTree(dir string) (*tree, error) {
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return nil, fmt.Errorf("opening the artifact's files: %w", err)
+// openTree opens what is to be rendered and sees that it holds nothing but plain files and directories.
+func openTree(req Request) (*tree, error) {
+	t := &tree{given: req.Files, close: func() error { return nil }, memory: map[string][]byte{}}
+	if t.given == nil {
+		root, err := os.OpenRoot(req.Root)
+		if err != nil {
+			return nil, fmt.Errorf("opening the artifact's files: %w", err)
+		}
+		t.given, t.close = root.FS(), root.Close
 	}
-	t := &tree{root: root, memory: map[string][]byte{}}
-	err = fs.WalkDir(root.FS(), ".", func(path string, entry fs.DirEntry, err error) error {
+	err := fs.WalkDir(t.given, ".", func(path string, entry fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
 			return fmt.Errorf("reading the artifact's files: %w", err)
@@ -58,13 +62,13 @@ func openTree(dir string) (*tree, error) {
 		return nil
 	})
 	if err != nil {
-		return nil, errors.Join(err, root.Close())
+		return nil, errors.Join(err, t.close())
 	}
 	return t, nil
 }
 
 // Close releases the directory. What is read of it afterwards fails.
-func (t *tree) Close() { _ = t.root.Close() }
+func (t *tree) Close() { _ = t.close() }
 
 // locate returns the directory of the tree that a path names. As with Flux, a path is relative to the
 // tree's root however it begins, and can't lead out of it.
@@ -99,7 +103,7 @@ func (t *tree) stat(path string) (fs.FileInfo, error) {
 	if err != nil {
 		return nil, err
 	}
-	return t.root.Stat(rel)
+	return fs.Stat(t.given, filepath.ToSlash(rel))
 }
 
 // ReadFile returns the content of a plain file, up to the limit of one file.
@@ -111,7 +115,7 @@ func (t *tree) ReadFile(path string) ([]byte, error) {
 	if data, ok := t.memory[rel]; ok {
 		return data, nil
 	}
-	file, err := t.root.Open(rel)
+	file, err := t.given.Open(filepath.ToSlash(rel))
 	if err != nil {
 		return nil, err
 	}
@@ -170,7 +174,7 @@ func (t *tree) ReadDir(path string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	entries, err := fs.ReadDir(t.root.FS(), filepath.ToSlash(rel))
+	entries, err := fs.ReadDir(t.given, filepath.ToSlash(rel))
 	if err != nil {
 		return nil, err
 	}
@@ -186,13 +190,13 @@ func (t *tree) ReadDir(path string) ([]string, error) {
 	return slices.Sorted(maps.Keys(names)), nil
 }
 
-// Walk visits the files on disk below a path.
+// Walk visits the files below a path, without those that were put.
 func (t *tree) Walk(path string, visit filepath.WalkFunc) error {
 	rel, err := t.inside(path)
 	if err != nil {
 		return err
 	}
-	return fs.WalkDir(t.root.FS(), filepath.ToSlash(rel), func(path string, entry fs.DirEntry, err error) error {
+	return fs.WalkDir(t.given, filepath.ToSlash(rel), func(path string, entry fs.DirEntry, err error) error {
 		var info fs.FileInfo
 		if err == nil {
 			info, err = entry.Info()
@@ -207,7 +211,7 @@ func (t *tree) Glob(pattern string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	matches, err := fs.Glob(t.root.FS(), filepath.ToSlash(rel))
+	matches, err := fs.Glob(t.given, filepath.ToSlash(rel))
 	if err != nil {
 		return nil, err
 	}
