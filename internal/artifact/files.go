@@ -119,12 +119,22 @@ type node struct {
 	entries []fs.DirEntry
 }
 
-func (n *node) Name() string       { return path.Base(n.path) }
-func (n *node) Size() int64        { return int64(len(n.data)) }
-func (n *node) ModTime() time.Time { return time.Time{} }
-func (n *node) IsDir() bool        { return n.dir }
-func (n *node) Sys() any           { return nil }
+// Name implements [fs.FileInfo].
+func (n *node) Name() string { return path.Base(n.path) }
 
+// Size implements [fs.FileInfo].
+func (n *node) Size() int64 { return int64(len(n.data)) }
+
+// ModTime implements [fs.FileInfo]: there is none.
+func (n *node) ModTime() time.Time { return time.Time{} }
+
+// IsDir implements [fs.FileInfo].
+func (n *node) IsDir() bool { return n.dir }
+
+// Sys implements [fs.FileInfo].
+func (n *node) Sys() any { return nil }
+
+// Mode implements [fs.FileInfo].
 func (n *node) Mode() fs.FileMode {
 	if n.dir {
 		return fs.ModeDir | 0o755
@@ -138,8 +148,11 @@ type openFile struct {
 	*bytes.Reader
 }
 
+// Stat implements [fs.File].
 func (o *openFile) Stat() (fs.FileInfo, error) { return o.node, nil }
-func (o *openFile) Close() error               { return nil }
+
+// Close implements [fs.File].
+func (o *openFile) Close() error { return nil }
 
 // Size settles which of the two sizes is meant.
 func (o *openFile) Size() int64 { return o.node.Size() }
@@ -150,9 +163,13 @@ type openDir struct {
 	left []fs.DirEntry
 }
 
+// Stat implements [fs.File].
 func (o *openDir) Stat() (fs.FileInfo, error) { return o.node, nil }
-func (o *openDir) Close() error               { return nil }
 
+// Close implements [fs.File].
+func (o *openDir) Close() error { return nil }
+
+// Read implements [fs.File]: there is nothing to read.
 func (o *openDir) Read([]byte) (int, error) {
 	return 0, &fs.PathError{Op: "read", Path: o.path, Err: fs.ErrInvalid}
 }
