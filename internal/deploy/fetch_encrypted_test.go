@@ -128,19 +128,19 @@ func TestAnEncryptedArtifactTellsNothing(t *testing.T) {
 	}
 	everything := string(raw)
 	for _, blob := range []artifact.Descriptor{*m.Config, got.Layer} {
-		everything += content(t, p, blob)
+		everything += storedBlob(t, p, blob)
 	}
 	for _, hint := range hints(t) {
 		if strings.Contains(everything, hint) {
 			t.Errorf("the registry has %q", hint)
 		}
 	}
-	if !strings.HasPrefix(content(t, p, got.Layer), "age-encryption.org/v1\n") {
+	if !strings.HasPrefix(storedBlob(t, p, got.Layer), "age-encryption.org/v1\n") {
 		t.Error("the layer in the store is not as it came")
 	}
 }
 
-func content(t *testing.T, p *place, d artifact.Descriptor) string {
+func storedBlob(t *testing.T, p *place, d artifact.Descriptor) string {
 	t.Helper()
 	f, err := p.store.Open(t.Context(), d.Digest)
 	if err != nil {
@@ -355,7 +355,7 @@ func TestADamagedEncryptedLayerIsRefusedWhole(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	good := content(t, p, got.Layer)
+	good := storedBlob(t, p, got.Layer)
 	asEncrypted := func(m *artifact.Manifest) { m.Layers[0].MediaType = artifact.MediaTypeEncryptedLayer }
 	for name, layer := range map[string]string{"cut": good[:len(good)-1], "more": good + "x", "changed": good[:len(good)-20] + "xxxx" + good[len(good)-16:]} {
 		p.push(t, []byte(layer), asEncrypted)
