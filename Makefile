@@ -5,7 +5,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null | sed 's/^v/
 TOOL := go tool -modfile=hack/tools/go.mod
 GORELEASER := go run github.com/goreleaser/goreleaser/v2@v2.13.0
 SANDBOX := sandbox/.build/sandbox
-NESTED := sandbox sandbox/kwok sandbox/registry bench bench/kapp
+NESTED := sandbox sandbox/kwok sandbox/registry bench bench/flux bench/kapp bench/oras
 PARALLEL := $(addprefix ./internal/,apply cli cluster controller deploy observe registry rehearse render store testkit)
 PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 
@@ -120,6 +120,17 @@ race: $(SANDBOX) ## Run the race detector over what runs in parallel (needs a C 
 	@dir=.sandbox/race-$$$$; \
 	$(SANDBOX) run --dir $$dir -- go run ./hack/gotest $(GOTESTFLAGS) -- -count=1 -race -timeout=20m -skip '^TestKilledBeforeAndAfterEachWrite$$' $(or $(PACKAGES),$(PARALLEL)) && \
 	rm -rf $$dir
+
+# Minutes, the first time: source-controller is large.
+.PHONY: interop
+interop: $(SANDBOX) build ## See what Flux's source-controller and oras make of what is pushed
+	@cd bench/flux && go build -p 1 -trimpath -ldflags '-s -w' -o ../.build/source-controller github.com/fluxcd/source-controller
+	@cd bench/oras && go build -p 1 -trimpath -ldflags '-s -w' -o ../.build/oras oras.land/oras/cmd/oras
+	@cd bench && go build -o .build/interop ./interop
+	@dir=.sandbox/interop-$$$$; \
+	definitions=$$(cd bench/flux && go list -m -f '{{.Dir}}' github.com/fluxcd/source-controller)/config/crd/bases; \
+	$(SANDBOX) run --dir $$dir -- bench/.build/interop -kustomizer $(CURDIR)/bin/kustomizer -definitions $$definitions \
+		-source-controller $(CURDIR)/bench/.build/source-controller -oras $(CURDIR)/bench/.build/oras && rm -rf $$dir
 
 .PHONY: bench-smoke
 bench-smoke: ## Run every benchmark once

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -188,3 +189,29 @@ func TestALayerMediaTypeThatIsNoArchiveIsRefused(t *testing.T) {
 		t.Error("accepted")
 	}
 }
+
+// Argo CD takes an artifact with exactly one layer of the types that its repo-server allows by default
+// (--oci-layer-media-types), and refuses any other: also one that is encrypted.
+func TestArgoCDTakesWhatIsPackedByDefault(t *testing.T) {
+	t.Parallel()
+	allowed := []string{
+		"application/vnd.oci.image.layer.v1.tar", "application/vnd.oci.image.layer.v1.tar+gzip", "application/vnd.cncf.helm.chart.content.v1.tar+gzip",
+	}
+	unsealed := func(w io.Writer) (io.WriteCloser, error) { return closing{w}, nil }
+	for name, c := range map[string]struct {
+		opts artifact.PackOptions
+		want bool
+	}{"default": {artifact.PackOptions{}, true}, "encrypted": {artifact.PackOptions{Encrypt: unsealed}, false}} {
+		packed, err := artifact.PackYAML([]byte("kind: A\n"), artifact.Metadata{}, c.opts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(packed.Layers) != 1 || slices.Contains(allowed, packed.Layers[0].MediaType) != c.want {
+			t.Errorf("%s: layers %v", name, packed.Layers)
+		}
+	}
+}
+
+type closing struct{ io.Writer }
+
+func (closing) Close() error { return nil }
