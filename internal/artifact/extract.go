@@ -40,7 +40,7 @@ func Extract(ctx context.Context, layer io.Reader, mediaType, dir string, limits
 
 // place has a directory written beside its place, and moves it there when it is whole.
 func place(dir string, write func(partial string) error) error {
-	if err := requireEmpty(dir); err != nil {
+	if err := RequireEmpty(dir); err != nil {
 		return err
 	}
 	parent := filepath.Dir(dir)
@@ -55,13 +55,18 @@ func place(dir string, write func(partial string) error) error {
 	if err := write(partial); err != nil {
 		return err
 	}
+	return Move(partial, dir)
+}
+
+// Move gives a directory its place, which must be empty or not exist, on the same file system.
+func Move(from, dir string) error {
 	if err := os.Remove(dir); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("extracting an artifact: %w", err)
 	}
-	if err := os.Chmod(partial, 0o755); err != nil {
+	if err := os.Chmod(from, 0o755); err != nil {
 		return fmt.Errorf("extracting an artifact: %w", err)
 	}
-	if err := os.Rename(partial, dir); err != nil {
+	if err := os.Rename(from, dir); err != nil {
 		return fmt.Errorf("extracting an artifact: %w", err)
 	}
 	return nil
@@ -73,7 +78,8 @@ type NotEmptyError struct{ Dir string }
 // Error names the directory.
 func (e *NotEmptyError) Error() string { return fmt.Sprintf("directory %q is not empty", e.Dir) }
 
-func requireEmpty(dir string) error {
+// RequireEmpty says whether a directory may be extracted into: it is empty, or does not exist.
+func RequireEmpty(dir string) error {
 	f, err := os.Open(dir)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil

@@ -55,7 +55,7 @@ func CreateLayout(dir string) (*Layout, error) {
 	if _, err := os.Stat(filepath.Join(dir, "oci-layout")); err == nil {
 		return OpenLayout(dir)
 	}
-	if err := requireEmpty(dir); err != nil {
+	if err := RequireEmpty(dir); err != nil {
 		return nil, err
 	}
 	l := &Layout{dir: dir}

@@ -23,7 +23,7 @@ import (
 
 // goldenDigest is the digest of goldenPack on every machine. It may change only together with
 // artifact.FormatVersion.
-const goldenDigest = "sha256:6bc33f343b521bc5a9da5e4a59d389a42baf511bac7b9ff156a67d3f519ae1d2"
+const goldenDigest = "sha256:683e870d465e13239d7d50aba353aed9cf689b2a2208497a02b48a9e2ad19686"
 
 const printVariable = "KUSTOMIZER_TEST_PRINT_DIGEST"
 

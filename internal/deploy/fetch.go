@@ -21,6 +21,9 @@ type FetchRequest struct {
 	Known          string
 	LayerMediaType string // of the layer to take; empty for the first one
 	WorkDir        string // for unpacking on trial; empty for the system's
+
+	// unpacks: whoever fetches unpacks it at once, so that a trial would be the same work twice.
+	unpacks bool
 }
 
 // Fetched is an artifact in the store. Its archive was unpacked on trial: what could not be, is not
@@ -121,6 +124,9 @@ func checkLayer(got Fetched) error {
 // for just now, by reading the manifest that names it; one that turns out to be damaged on disk is
 // pulled again.
 func pullLayer(ctx context.Context, req FetchRequest, got Fetched) error {
+	if req.unpacks && !req.Store.Has(got.Layer.Digest) {
+		return req.Client.PullBlob(ctx, got.Pinned.Repository(), got.Layer, req.Store)
+	}
 	if req.Store.Has(got.Layer.Digest) {
 		err := tryUnpacking(ctx, req, got)
 		var damaged *store.NotFoundError

@@ -5,7 +5,10 @@ package deploy
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -43,7 +46,7 @@ type PullRequest struct {
 // Pulled is an artifact that was pulled for its files.
 type Pulled struct {
 	Fetched
-	YAML  []byte   // of all.yaml, or of all YAML files in the order of their paths
+	YAML  []byte   // of all.yaml, or of all YAML files in the order of their paths; nil where files are written
 	Files []string // with slashes
 }
 
@@ -60,11 +63,19 @@ func PullArtifact(ctx context.Context, req PullRequest) (Pulled, error) {
 		return Pulled{}, err
 	}
 	got, err := Fetch(ctx, FetchRequest{
-		Client: req.Client, Store: st, Reference: req.Reference, LayerMediaType: req.LayerMediaType, WorkDir: work,
+		Client: req.Client, Store: st, Reference: req.Reference, LayerMediaType: req.LayerMediaType, WorkDir: work, unpacks: true,
 	})
 	if err != nil {
 		return Pulled{}, err
 	}
+	if req.Dir == "" {
+		return req.read(ctx, st, got, work)
+	}
+	return req.write(ctx, st, got)
+}
+
+// read returns the YAML of what was fetched.
+func (req PullRequest) read(ctx context.Context, st *store.Store, got Fetched, work string) (Pulled, error) {
 	tree, err := openFiles(ctx, st, got.Layer, req.Keys, filepath.Join(work, "tree"))
 	if err != nil {
 		return Pulled{}, fmt.Errorf("opening %s: %w", got.Pinned, err)
@@ -74,53 +85,85 @@ func PullArtifact(ctx context.Context, req PullRequest) (Pulled, error) {
 	if out.YAML, out.Files, err = readYAML(tree.files); err != nil {
 		return Pulled{}, fmt.Errorf("reading the artifact's files: %w", err)
 	}
-	if err := out.compareChecksum(tree.checksum); err != nil {
-		return Pulled{}, err
-	}
-	if req.Dir == "" {
-		return out, nil
-	}
-	write := func(dir string) error {
-		if tree.private {
-			return artifact.WriteFiles(tree.files, dir)
-		}
-		return OpenTree(ctx, st, got.Layer, dir)
-	}
-	if req.Force {
-		return out, writeOver(out.Files, req.Dir, write)
-	}
-	return out, write(req.Dir)
+	return out, out.compareChecksum(tree)
 }
 
-// writeOver has an artifact written within a directory that may have something in it, and then moves file by
-// file to its place. The system does not let a link in the directory lead out of it.
-func writeOver(files []string, dir string, write func(dir string) error) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return fmt.Errorf("writing the artifact's files: %w", err)
+// write unpacks what was fetched beside the directory, and moves it there once it is known to be
+// right. Nothing of it is held in memory, unless it is secret.
+func (req PullRequest) write(ctx context.Context, st *store.Store, got Fetched) (Pulled, error) {
+	beside := filepath.Dir(req.Dir)
+	if req.Force {
+		beside = req.Dir
+	} else if err := artifact.RequireEmpty(req.Dir); err != nil {
+		return Pulled{}, err
 	}
-	partial, err := os.MkdirTemp(dir, ".partial-")
+	if err := os.MkdirAll(beside, 0o755); err != nil {
+		return Pulled{}, fmt.Errorf("writing the artifact's files: %w", err)
+	}
+	partial, err := os.MkdirTemp(beside, ".partial-")
 	if err != nil {
-		return fmt.Errorf("writing the artifact's files: %w", err)
+		return Pulled{}, fmt.Errorf("writing the artifact's files: %w", err)
 	}
 	defer os.RemoveAll(partial)
-	if err := write(partial); err != nil {
-		return err
+	unpacked := filepath.Join(partial, "tree")
+	tree, err := openFiles(ctx, st, got.Layer, req.Keys, unpacked)
+	if err != nil {
+		return Pulled{}, fmt.Errorf("opening %s: %w", got.Pinned, err)
 	}
+	defer tree.close()
+	out := Pulled{Fetched: got}
+	if out.Files, err = listFiles(tree.files); err != nil {
+		return Pulled{}, fmt.Errorf("reading the artifact's files: %w", err)
+	}
+	if err := out.compareChecksum(tree); err != nil {
+		return Pulled{}, err
+	}
+	if tree.private {
+		unpacked = filepath.Join(partial, "private")
+		if err := artifact.WriteFiles(tree.files, unpacked); err != nil {
+			return Pulled{}, err
+		}
+	}
+	tree.close() // some systems don't move what is open
+	if req.Force {
+		return out, writeOver(out.Files, req.Dir, unpacked)
+	}
+	return out, artifact.Move(unpacked, req.Dir)
+}
+
+// writeOver moves files to their places in a directory that has something in it, one by one. They lie
+// below it. The system does not let a link in the directory lead out of it.
+func writeOver(files []string, dir, from string) error {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return fmt.Errorf("writing the artifact's files: %w", err)
 	}
 	defer root.Close()
+	below, err := filepath.Rel(dir, from)
+	if err != nil {
+		return fmt.Errorf("writing the artifact's files: %w", err)
+	}
 	for _, file := range files {
 		to := filepath.FromSlash(file)
 		if err := root.MkdirAll(filepath.Dir(to), 0o755); err != nil {
 			return fmt.Errorf("writing %s: %w", file, err)
 		}
-		if err := root.Rename(filepath.Join(filepath.Base(partial), to), to); err != nil {
+		if err := root.Rename(filepath.Join(below, to), to); err != nil {
 			return fmt.Errorf("writing %s: %w", file, err)
 		}
 	}
 	return nil
+}
+
+// listFiles lists the files of a tree.
+func listFiles(tree fs.FS) (files []string, err error) {
+	err = fs.WalkDir(tree, ".", func(name string, entry fs.DirEntry, err error) error {
+		if err == nil && !entry.IsDir() {
+			files = append(files, name)
+		}
+		return err
+	})
+	return files, err
 }
 
 // readYAML joins the YAML files of a tree, and lists all of its files.
@@ -159,17 +202,34 @@ func separate(all *bytes.Buffer, content []byte) {
 
 // compareChecksum compares the annotation with the SHA-256 of all.yaml, if that is all there is, or
 // of the tar.
-func (p Pulled) compareChecksum(ofTar string) error {
+func (p Pulled) compareChecksum(tree opened) error {
 	want := p.Annotations[artifact.AnnotationChecksum]
 	if want == "" {
 		return nil
 	}
-	found := ofTar
-	if ofYAML := artifact.DigestOf(p.YAML).Hex(); len(p.Files) == 1 && ofYAML == want {
-		found = ofYAML
+	found := tree.checksum
+	if len(p.Files) == 1 {
+		ofFile, err := checksumOf(tree.files, p.Files[0])
+		if err != nil {
+			return fmt.Errorf("reading the artifact's files: %w", err)
+		}
+		if ofFile == want {
+			found = ofFile
+		}
 	}
 	if found != want {
 		return &ChecksumError{Pinned: p.Pinned, Want: want, Got: found}
 	}
 	return nil
+}
+
+func checksumOf(tree fs.FS, name string) (string, error) {
+	f, err := tree.Open(name)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	sum := sha256.New()
+	_, err = io.Copy(sum, f)
+	return hex.EncodeToString(sum.Sum(nil)), err
 }

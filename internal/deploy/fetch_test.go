@@ -405,7 +405,10 @@ func TestPullingComparesTheChecksum(t *testing.T) {
 	p := newPlace(t)
 	p.publish(t, "a")
 	dir := filepath.Join(t.TempDir(), "out")
-	got, err := deploy.PullArtifact(t.Context(), deploy.PullRequest{Client: p.client, Reference: p.tag.Reference(), Dir: dir})
+	if _, err := deploy.PullArtifact(t.Context(), deploy.PullRequest{Client: p.client, Reference: p.tag.Reference(), Dir: dir}); err != nil {
+		t.Fatal(err)
+	}
+	got, err := deploy.PullArtifact(t.Context(), deploy.PullRequest{Client: p.client, Reference: p.tag.Reference()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -70,12 +70,17 @@ func Publish(ctx context.Context, req PublishRequest) (Published, error) {
 		return Published{}, fmt.Errorf("making room for the artifact: %w", err)
 	}
 	defer os.RemoveAll(spool)
+	looking := lookAhead(ctx, req, tags)
 	packed, files, err := pack(ctx, req, spool)
+	known, lookErr := looking(err == nil)
 	if err != nil {
 		return Published{}, err
 	}
 	out := Published{Pinned: req.Tag.Repository().At(packed.Digest), Files: files, Size: packed.Layers[0].Size}
-	mover := tagMover{client: req.Client, guard: req.Guard, pinned: out.Pinned, created: req.Metadata.Created}
+	if lookErr != nil {
+		return out, asPushing(lookErr)
+	}
+	mover := tagMover{client: req.Client, guard: req.Guard, pinned: out.Pinned, created: req.Metadata.Created, known: known}
 	if err := mover.look(ctx, tags); err != nil || !mover.moves() {
 		out.Tags = mover.done
 		return out, asPushing(err)
@@ -86,6 +91,37 @@ func Publish(ctx context.Context, req PublishRequest) (Published, error) {
 	err = mover.move(ctx, packed.MediaType, packed.Manifest)
 	out.Tags = mover.done
 	return out, err
+}
+
+// lookAhead asks what the tags point to while the artifact is packed, where nothing depends on its
+// being the latest: a guard looks right before it decides. Who calls it has to ask for the answer; if
+// that is not wanted any more, it is not waited for.
+func lookAhead(ctx context.Context, req PublishRequest, tags []artifact.Tag) func(wanted bool) (map[artifact.Tag]artifact.Digest, error) {
+	found := map[artifact.Tag]artifact.Digest{}
+	if req.Guard != (TagGuard{}) || req.Tree == nil && len(req.Objects) == 0 {
+		return func(bool) (map[artifact.Tag]artifact.Digest, error) { return found, nil }
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan error, 1)
+	go func() {
+		for _, tag := range tags {
+			now, err := req.Client.Current(ctx, tag)
+			if err != nil {
+				done <- err
+				return
+			}
+			found[tag] = now
+		}
+		done <- nil
+	}()
+	return func(wanted bool) (map[artifact.Tag]artifact.Digest, error) {
+		if !wanted {
+			cancel()
+		}
+		err := <-done
+		cancel()
+		return found, err
+	}
 }
 
 // asPushing lets an error from looking at the tags name what was wanted.

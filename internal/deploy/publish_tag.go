@@ -85,6 +85,8 @@ type tagMover struct {
 	guard   TagGuard
 	pinned  artifact.Pinned
 	created time.Time // of the artifact
+	// known is what tags were found to point to already.
+	known map[artifact.Tag]artifact.Digest
 
 	left []registry.Tagged // to be moved
 	done []registry.Tagged
@@ -93,9 +95,12 @@ type tagMover struct {
 // look reads where the tags point to, and refuses before anything is sent.
 func (m *tagMover) look(ctx context.Context, tags []artifact.Tag) error {
 	for _, tag := range tags {
-		now, err := m.client.Current(ctx, tag)
-		if err != nil {
-			return err
+		now, known := m.known[tag]
+		if !known {
+			var err error
+			if now, err = m.client.Current(ctx, tag); err != nil {
+				return err
+			}
 		}
 		if err := m.check(ctx, tag, now); err != nil {
 			return err
