@@ -214,13 +214,20 @@ func TestLateDecisions(t *testing.T) {
 func TestWhatIsNotToBeWrittenIsNotWritten(t *testing.T) {
 	w := newWorld(t)
 	var steps []plan.Step
-	for _, action := range []plan.Action{plan.Unchanged, plan.Skip, plan.Conflict} {
+	for _, action := range []plan.Action{plan.Unchanged, plan.Skip} {
 		s := w.step("v1", "ConfigMap", string(action))
 		s.Action = action
 		steps = append(steps, s)
 	}
 	result, err := w.stages(w.writer(w.agent.Config), steps...)
 	if err != nil || result.Err() != nil || len(result.Changes) != 0 || len(w.sent("patch")) != 0 {
+		t.Errorf("%v %v, sent %s", err, result.Err(), w.sent("patch"))
+	}
+	// What another owner keeps holds up its stage, as a refusal does.
+	contested, wanted := w.step("v1", "ConfigMap", "contested"), w.step("v1", "ConfigMap", "wanted")
+	contested.Action, wanted.Action = plan.Conflict, plan.Create
+	result, err = w.stages(w.writer(w.agent.Config), contested, wanted)
+	if err != nil || result.Err() == nil || len(result.Changes) != 0 || len(w.sent("patch")) != 0 {
 		t.Errorf("%v %v, sent %s", err, result.Err(), w.sent("patch"))
 	}
 	p := &plan.Plan{Owner: w.owner}

@@ -107,7 +107,7 @@ func replaceSteps(steps, decided []plan.Step) {
 func refusals(steps []plan.Step) []*Failure {
 	var out []*Failure
 	for _, s := range steps {
-		if s.Action == plan.Refuse {
+		if s.Action == plan.Refuse || s.Action == plan.Conflict {
 			out = append(out, &Failure{ID: s.ID, Cause: s.Cause, Err: errors.New(s.Reason)})
 		}
 	}

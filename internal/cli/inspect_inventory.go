@@ -73,6 +73,7 @@ func (a *app) showInventory(o output, r inventoryResult) error {
 		a.ui.Result("- %s", artifact)
 	}
 	a.showEntries("Resources:", r.Entries, stateApplied)
+	a.showEntries("Shared with another owner, which keeps them:", r.Entries, stateShared)
 	a.showEntries("Retained:", r.Entries, stateRetained)
 	a.showEntries("Pending:", r.Entries, statePending)
 	if r.RunningNow != "" {

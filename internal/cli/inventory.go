@@ -61,6 +61,7 @@ const (
 	stateApplied  = "applied"
 	statePending  = "pending"  // an apply was begun; whether it was made is not known
 	stateRetained = "retained" // in the set no longer, and kept in the cluster
+	stateShared   = "shared"   // in the set, and kept by another owner that has the same
 )
 
 func inventoryResultOf(s record.Stored) inventoryResult {
@@ -91,6 +92,8 @@ func inventoryResultOf(s record.Stored) inventoryResult {
 // stateOf says how it stands with an entry. What Kustomizer wrote down it has applied.
 func stateOf(e plan.Entry, recorded bool) string {
 	switch {
+	case e.Claimed:
+		return stateShared
 	case e.Retained:
 		return stateRetained
 	case e.Pending && recorded:

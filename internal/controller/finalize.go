@@ -4,6 +4,7 @@ package controller
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -38,6 +39,11 @@ func (r *kustomizations) finalize(ctx context.Context, l *look) (ctrl.Result, er
 		keep = err.Error() // what is unknown is not on purpose
 	}
 	policy := l.ks.Spec.DeletionPolicy
+	src, err := r.source(ctx, l)
+	var none *sourceError
+	if err != nil && !errors.As(err, &none) {
+		return ctrl.Result{}, err
+	}
 	out := r.engine.Teardown(ctx, deploy.TeardownRequest{
 		Owner: l.owner(), RecordNamespace: r.namespace,
 		Policy:        plan.Policy{Protected: []string{r.namespace}},
@@ -46,6 +52,7 @@ func (r *kustomizations) finalize(ctx context.Context, l *look) (ctrl.Result, er
 		TakeProtected: policy == kustomizev1.DeletionPolicyDelete || policy == kustomizev1.DeletionPolicyWaitForTermination,
 		AwaitGone:     policy == kustomizev1.DeletionPolicyWaitForTermination,
 		GiveUp:        time.Now().After(deadline),
+		Revision:      src.Revision, Peer: peerOf(l, src, l.ks.DeletionTimestamp.Time),
 	})
 	r.events.changes(l.ks, artifactSource{Revision: l.ks.Status.LastAppliedRevision}, out.Changes)
 	if err := conflictOf(out.Err); err != nil {
@@ -58,6 +65,10 @@ func (r *kustomizations) finalize(ctx context.Context, l *look) (ctrl.Result, er
 func (r *kustomizations) letGo(ctx context.Context, l *look, out deploy.TeardownOutcome, deadline time.Time) (ctrl.Result, error) {
 	switch out.State {
 	case deploy.Waiting:
+		if len(out.Awaits) > 0 {
+			next := r.await(l, sourceKey(l.ks), out.Awaits)
+			return ctrl.Result{RequeueAfter: min(next, max(time.Second, time.Until(deadline)))}, r.patch(ctx, l)
+		}
 		l.conditions().working(leavingMessage(len(out.Wait.Objects)))
 		r.waiters.start(l.key(), out.Wait, deadline)
 		return ctrl.Result{RequeueAfter: time.Until(deadline) + time.Second}, r.patch(ctx, l)
@@ -70,6 +81,9 @@ func (r *kustomizations) letGo(ctx context.Context, l *look, out deploy.Teardown
 	err := setFinalizers(ctx, r.client, l.ks, finalizers, kustomizationManager)
 	if apierrors.IsNotFound(err) {
 		err = nil
+	}
+	if err == nil {
+		r.decided(l.key(), sourceKey(l.ks), out.Concerned)
 	}
 	if err == nil && len(out.Left) > 0 {
 		r.events.warn(l.ks, nil, "ObjectsLeft", leftMessage(r.namespace, out))

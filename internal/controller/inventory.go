@@ -4,8 +4,6 @@ package controller
 
 import (
 	"context"
-	"maps"
-	"slices"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 
@@ -27,7 +25,12 @@ func (r *kustomizations) project(ctx context.Context, l *look, entries map[objec
 }
 
 func projection(entries map[object.ID]plan.Entry) *kustomizev1.ResourceInventory {
-	ids := slices.Collect(maps.Keys(entries))
+	var ids []object.ID
+	for id, e := range entries {
+		if !e.Claimed { // Flux would delete whatever is listed
+			ids = append(ids, id)
+		}
+	}
 	object.SortIDs(ids)
 	out := &kustomizev1.ResourceInventory{Entries: []kustomizev1.ResourceRef{}}
 	for _, id := range ids[:min(len(ids), maxInventory)] {

@@ -46,6 +46,7 @@ type kustomizations struct {
 	keys      ageKeys
 	waiters   *waiters
 	attempts  attempts
+	awaiting  awaiting
 	events    events
 	namespace string // the agent's
 	jitter    jitter
@@ -79,6 +80,7 @@ func (r *kustomizations) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.
 	if apierrors.IsNotFound(err) {
 		r.waiters.stop(req.NamespacedName)
 		r.attempts.forget(req.NamespacedName)
+		r.awaiting.remove(req.NamespacedName)
 		return ctrl.Result{}, nil
 	}
 	if err != nil {
@@ -205,8 +207,9 @@ func (r *kustomizations) attempt(ctx context.Context, l *look) (time.Duration, e
 	if err != nil {
 		return r.withoutObjects(l, a, previous, err), nil
 	}
-	out := r.engine.Run(limited, r.request(l, src, objects, empty))
+	out := r.engine.Run(limited, r.request(l, src, objects, empty, a.started))
 	r.events.changes(l.ks, src, out.Changes)
+	r.decided(l.key(), src.Key, out.Concerned)
 	if ctx.Err() != nil {
 		return 0, nil // the agent ends, which says nothing about the Kustomization
 	}
@@ -219,12 +222,12 @@ func (r *kustomizations) attempt(ctx context.Context, l *look) (time.Duration, e
 }
 
 // request turns a Kustomization into a request.
-func (r *kustomizations) request(l *look, src artifactSource, objects []*unstructured.Unstructured, empty string) deploy.Request {
+func (r *kustomizations) request(l *look, src artifactSource, objects []*unstructured.Unstructured, empty string, started time.Time) deploy.Request {
 	return deploy.Request{
 		Owner: l.owner(), RecordNamespace: r.namespace,
 		Objects: objects, Empty: empty,
 		Digest: src.Digest, Revision: src.Revision, Generation: l.ks.Generation,
-		Wait: l.ks.Spec.Wait,
+		Wait: l.ks.Spec.Wait, Standing: true, Peer: peerOf(l, src, started),
 		Policy: plan.Policy{
 			Prune: l.ks.Spec.Prune, Force: l.ks.Spec.Force,
 			Approved:  l.ks.Annotations[annotationApprove],

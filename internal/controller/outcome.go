@@ -28,6 +28,7 @@ type artifactSource struct {
 	Revision       string
 	Digest         string // of the artifact's layer
 	OriginRevision string // as the publisher claims
+	Since          time.Time
 }
 
 // sourceError says why there is no artifact to work from.
@@ -37,11 +38,7 @@ func (e *sourceError) Error() string { return e.reason }
 
 // source finds the artifact of a Kustomization's source.
 func (r *kustomizations) source(ctx context.Context, l *look) (artifactSource, error) {
-	ref := l.ks.Spec.SourceRef
-	key := types.NamespacedName{Namespace: ref.Namespace, Name: ref.Name}
-	if key.Namespace == "" {
-		key.Namespace = l.ks.Namespace
-	}
+	key := sourceKey(l.ks)
 	repo, _, err := readOCIRepository(ctx, r.client, key)
 	switch {
 	case apierrors.IsNotFound(err):
@@ -52,7 +49,7 @@ func (r *kustomizations) source(ctx context.Context, l *look) (artifactSource, e
 		return artifactSource{}, &sourceError{fmt.Sprintf("the source OCIRepository/%s has no artifact yet", key)}
 	}
 	a := repo.Status.Artifact
-	return artifactSource{Key: key, Revision: a.Revision, Digest: a.Digest, OriginRevision: a.Metadata[originRevision]}, nil
+	return artifactSource{Key: key, Revision: a.Revision, Digest: a.Digest, OriginRevision: a.Metadata[originRevision], Since: a.LastUpdateTime.Time}, nil
 }
 
 const originRevision = "org.opencontainers.image.revision"
@@ -106,6 +103,10 @@ func (r *kustomizations) fail(l *look, a *attempt, reason string, err error) tim
 func (r *kustomizations) conclude(l *look, a *attempt, src artifactSource, out deploy.Outcome) time.Duration {
 	if out.Entries != nil && out.State != deploy.Failed {
 		l.ks.Status.Inventory = projection(out.Entries)
+	}
+	r.shared(l, out)
+	if len(out.Awaits) > 0 {
+		return r.await(l, src.Key, out.Awaits)
 	}
 	switch out.State {
 	case deploy.Waiting:

@@ -75,8 +75,10 @@ func (c conditions) isReady() bool {
 }
 
 // readiness returns the Ready condition, or a zero one where there is none yet.
-func (c conditions) readiness() metav1.Condition {
-	if found := apimeta.FindStatusCondition(*c.list, meta.ReadyCondition); found != nil {
+func (c conditions) readiness() metav1.Condition { return c.of(meta.ReadyCondition) }
+
+func (c conditions) of(kind string) metav1.Condition {
+	if found := apimeta.FindStatusCondition(*c.list, kind); found != nil {
 		return *found
 	}
 	return metav1.Condition{}

@@ -122,11 +122,12 @@ func TestFirstRunOfAnEmptySetWritesNothing(t *testing.T) {
 
 func TestFirstOwnerKeepsAContestedObject(t *testing.T) {
 	w := newWorld(t)
+	w.kustomization("app")
 	w.run(w.request(configMapsOf(2)...))
 	second := w.request(cm("cm-00", "whose", "theirs"), cm("cm-01"), cm("own"))
-	second.Owner = plan.Kustomization(w.Namespace, "second")
+	second.Owner = w.kustomization("second")
 	sent := w.counted(func() {
-		out := w.mustRun(second, deploy.Failed, "created ConfigMap/own")
+		out := w.mustRun(second, deploy.Failed)
 		if want := "belongs to Kustomization/" + w.Namespace + "/app"; !strings.Contains(out.Err.Error(), want) {
 			t.Errorf("error: %v", out.Err)
 		}
@@ -142,7 +143,7 @@ func TestFirstOwnerKeepsAContestedObject(t *testing.T) {
 	gone := w.request()
 	gone.Objects, gone.Policy.Prune = nil, false
 	w.mustRun(gone, deploy.Done)
-	w.mustRun(second, deploy.Done, "configured ConfigMap/cm-00", "configured ConfigMap/cm-01")
+	w.mustRun(second, deploy.Done, "configured ConfigMap/cm-00", "configured ConfigMap/cm-01", "created ConfigMap/own")
 	gone.Policy.Prune, gone.Policy.GuardOff = true, true
 	w.mustRun(gone, deploy.Done)
 	if !w.exists(configMaps, "cm-00") || len(w.recorded()) != 0 {

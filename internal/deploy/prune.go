@@ -29,6 +29,13 @@ const (
 
 // prune deletes what the plan deletes, and settles.
 func (r *run) prune(ctx context.Context) Outcome {
+	if waits, err := r.releaseForOthers(ctx); err != nil {
+		return r.end(ctx, Failed, err)
+	} else if len(waits) > 0 {
+		out := r.end(ctx, Waiting, nil)
+		out.Awaits = waits
+		return out
+	}
 	result := r.deletions(ctx)
 	for _, s := range r.plan.Stale {
 		switch s.Action {
@@ -47,8 +54,6 @@ func (r *run) prune(ctx context.Context) Outcome {
 		out := r.end(ctx, Waiting, nil)
 		out.Wait = leaving
 		return out
-	case len(r.plan.Conflicts()) > 0:
-		return r.end(ctx, Failed, &ConflictError{Steps: r.plan.Conflicts()})
 	case r.plan.Brake != nil && !r.plan.Brake.Released:
 		return r.end(ctx, Held, &HeldError{Owner: r.req.Owner, Brake: *r.plan.Brake})
 	}

@@ -58,6 +58,12 @@ type Request struct {
 	Approve func(ctx context.Context, p *plan.Plan) error
 	// Changed, which may be nil, is told of each change as it is made.
 	Changed func(apply.Change)
+	// Standing: the request is made again and again until it is withdrawn. What it can't have because
+	// it belongs to another owner it claims, so that the other one leaves it when it lets it go.
+	Standing bool
+	// Peer, which may be nil, says of another Kustomization whether it is made from the same source,
+	// and so may be about to take over what is let go here, and until when it is waited for.
+	Peer func(ks *unstructured.Unstructured) (until time.Time, is bool)
 
 	lock *runLock // nil where nothing else keeps runs apart
 }
@@ -85,6 +91,13 @@ type Outcome struct {
 	Health observe.Report
 	// Entries is the record as the run left it.
 	Entries map[object.ID]plan.Entry
+	// Awaits says, one a line, what has to be decided elsewhere before this can go on, when State is
+	// Waiting.
+	Awaits []string
+	// Concerned lists the owners that have something new to decide about: those to whom objects were
+	// left that they can take over now, those that keep objects which are claimed here now, and those
+	// whose objects were taken over.
+	Concerned []plan.Owner
 	// Notes say, one a line, what a person should know though nothing failed.
 	Notes []string
 }
@@ -121,8 +134,8 @@ func (e *Engine) Run(ctx context.Context, req Request) Outcome {
 			return Outcome{State: Failed, Err: err}
 		}
 	}
-	if refused := r.plan.Refused(); len(refused) > 0 {
-		return r.outcome(Failed, &RefusedError{Steps: refused})
+	if err := refusal(r.plan); err != nil {
+		return r.turnedDown(ctx, err)
 	}
 	if req.Approve != nil {
 		if err := req.Approve(ctx, r.plan); err != nil {
@@ -157,6 +170,8 @@ type run struct {
 	changes []apply.Change
 	report  observe.Report
 	notes   []string
+
+	concerned []plan.Owner
 }
 
 // decide reads the record and the cluster and makes a plan.
@@ -171,9 +186,7 @@ func (e *Engine) decide(ctx context.Context, req Request) (*run, error) {
 	r.rehearse = rehearse.Request{
 		Owner: req.Owner, Objects: req.Objects, Record: maps.Clone(r.entries), Policy: r.req.Policy,
 		Origin: fmt.Sprintf("%s@%d", req.Digest, req.Generation), Empty: req.Empty,
-		Claims: func(ctx context.Context, labelled map[object.ID]plan.Owner) (map[object.ID]plan.Owner, error) {
-			return record.Claims(ctx, e.Cluster, e.AgentNamespace, labelled)
-		},
+		Claims: e.claims, Claimants: e.claimantsFor(req.Owner),
 	}
 	facts, err := rehearse.Rehearse(ctx, e.Cluster, r.rehearse)
 	if err != nil {
@@ -204,7 +217,7 @@ func (r *run) load(ctx context.Context) error {
 			r.entries[entry.ID] = entry
 		}
 	}
-	r.head = record.Head{Cluster: id, Digest: r.req.Digest, Revision: r.req.Revision}
+	r.head = record.Head{Cluster: id, Digest: r.req.Digest, Revision: r.req.Revision, Generation: r.req.Generation}
 	if damage := r.record.Degraded(); damage != "" {
 		r.noPrune("the record is damaged (" + damage + ")")
 	}
@@ -254,6 +267,6 @@ func (e *Engine) clusterID(ctx context.Context) (string, error) {
 func (r *run) outcome(state State, err error) Outcome {
 	return Outcome{
 		State: state, Plan: r.plan, Changes: r.changes, Err: err,
-		Health: r.report, Entries: r.entries, Notes: r.notes,
+		Health: r.report, Entries: r.entries, Notes: r.notes, Concerned: r.concerned,
 	}
 }

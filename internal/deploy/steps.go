@@ -51,6 +51,8 @@ func (r *run) recordUnion(ctx context.Context) error {
 			grown = true
 		}
 	}
+	grown = r.claim() || grown
+	grown = r.handOver() || grown
 	switch {
 	case grown:
 		return r.save(ctx)
@@ -74,7 +76,7 @@ func (r *run) unfinished() bool {
 // what is not on record as ours, and for what will have another UID than the one on record.
 func (r *run) intention(s plan.Step) (plan.Entry, bool) {
 	entry, known := r.entries[s.ID]
-	ours := known && !entry.Retained && !entry.Unproven
+	ours := known && entry.Ours()
 	switch s.Action {
 	case plan.Create, plan.Replace, plan.Later:
 		return plan.Entry{ID: s.ID, Version: s.Version(), UID: entry.UID, Pending: true}, !ours || !entry.Pending
@@ -124,6 +126,11 @@ func (r *run) apply(ctx context.Context) error {
 		if s.Action == plan.Unchanged && s.Live != nil {
 			r.entries[s.ID] = r.asApplied(s, s.Live)
 		}
+	}
+	r.claim()
+	r.tookOver(result)
+	if conflicts := r.plan.Conflicts(); len(conflicts) > 0 {
+		return errors.Join(err, &ConflictError{Steps: conflicts})
 	}
 	return errors.Join(err, result.Err())
 }

@@ -8,6 +8,9 @@ import (
 	"fmt"
 	"maps"
 	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/kustomizer/kustomizer/internal/apply"
 	"github.com/kustomizer/kustomizer/internal/cause"
@@ -36,9 +39,11 @@ type TeardownRequest struct {
 	// HoldProtected: objects of protected kinds that stay are no leftovers. They stay on record,
 	// until their deletion is approved.
 	HoldProtected bool
-	// Approve and Changed are those of [Request].
+	Revision      string // what the source has now: see Peer
+	// Approve, Changed and Peer are those of [Request].
 	Approve func(ctx context.Context, p *plan.Plan) error
 	Changed func(apply.Change)
+	Peer    func(ks *unstructured.Unstructured) (until time.Time, is bool)
 
 	lock *runLock
 }
@@ -55,7 +60,7 @@ type TeardownOutcome struct {
 func (e *Engine) Teardown(ctx context.Context, req TeardownRequest) TeardownOutcome {
 	r := &run{engine: e, req: Request{
 		Owner: req.Owner, RecordNamespace: req.RecordNamespace, Policy: req.Policy, Imported: req.Imported,
-		Approve: req.Approve, Changed: req.Changed, lock: req.lock,
+		Approve: req.Approve, Changed: req.Changed, Peer: req.Peer, Revision: req.Revision, lock: req.lock,
 	}}
 	r.req.Policy.Prune = true
 	if err := r.prepareTeardown(ctx, req); err != nil {
@@ -93,7 +98,9 @@ func (r *run) prepareTeardown(ctx context.Context, req TeardownRequest) error {
 		return err
 	}
 	r.head = r.record.Head
-	facts, err := rehearse.Rehearse(ctx, r.engine.Cluster, rehearse.Request{Owner: req.Owner, Record: maps.Clone(r.entries)})
+	facts, err := rehearse.Rehearse(ctx, r.engine.Cluster, rehearse.Request{
+		Owner: req.Owner, Record: maps.Clone(r.entries), Policy: r.req.Policy, Claimants: r.engine.claimantsFor(req.Owner),
+	})
 	if err != nil {
 		return err
 	}
@@ -119,6 +126,19 @@ func leaveAll(p *plan.Plan, why string) {
 }
 
 func (r *run) teardown(ctx context.Context, req TeardownRequest) TeardownOutcome {
+	waits, err := r.releaseForOthers(ctx)
+	switch {
+	case err != nil && !req.GiveUp:
+		return TeardownOutcome{Outcome: r.end(ctx, Failed, err)}
+	case err != nil:
+		leaveAll(r.plan, err.Error())
+	case len(waits) > 0 && !req.GiveUp:
+		out := r.end(ctx, Waiting, nil)
+		out.Awaits = waits
+		return TeardownOutcome{Outcome: out}
+	case len(waits) > 0:
+		leaveAll(r.plan, strings.Join(waits, "; "))
+	}
 	result := r.deletions(ctx)
 	waiting, err := r.proveGone(ctx, append(result.Changes, r.leaving()...))
 	err = errors.Join(result.Err(), err)
@@ -203,7 +223,7 @@ func (r *run) left(failures []*apply.Failure) []plan.Step {
 		if reason, failed := why[s.ID]; failed {
 			s.Reason = reason
 			out = append(out, s)
-		} else if s.Action == plan.Keep && (s.Live == nil || s.Live.GetDeletionTimestamp() == nil) {
+		} else if s.Action == plan.Keep && s.Other == (plan.Owner{}) && (s.Live == nil || s.Live.GetDeletionTimestamp() == nil) {
 			out = append(out, s)
 		}
 	}

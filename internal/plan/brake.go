@@ -3,6 +3,7 @@
 package plan
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -65,7 +66,7 @@ func brakeReason(f *Facts, p *Plan, going []Step) string {
 	case lastWorkloadGoes(p, going):
 		return "the last workload would be deleted"
 	}
-	return protectedReason(going)
+	return cmp.Or(protectedReason(going), f.Unseen)
 }
 
 // remembered counts the objects that were ours before this plan: those that are in the record
@@ -73,7 +74,7 @@ func brakeReason(f *Facts, p *Plan, going []Step) string {
 func remembered(f *Facts) int {
 	n := 0
 	for _, e := range f.Record {
-		if !e.Retained && !e.Unproven {
+		if e.Ours() {
 			n++
 		}
 	}

@@ -68,18 +68,25 @@ func DecideWant(f *Facts, want *Want, policy Policy) Step {
 		return s
 	}
 	if other, ok := f.Claims[want.ID]; ok && !(policy.Adopt && other.Kind == f.Owner.Kind) {
-		return contested(s, other, f.Rehearsals[want.ID])
+		return contested(s, other, f, policy)
 	}
 	return decideRehearsed(f, s, policy)
 }
 
 // contested decides about an object that another owner's record claims: the first owner keeps it.
-func contested(s Step, other Owner, r Rehearsal) Step {
-	if r.Result != nil && s.Live != nil && sameContent(s.Live, r.Result, ownerLabels) {
+func contested(s Step, other Owner, f *Facts, policy Policy) Step {
+	s.Other = other
+	r := f.Rehearsals[s.ID]
+	ignore := func(label string) bool { return ownerLabels(label) || f.Owner.Labels()[label] != "" }
+	if r.Result != nil && s.Live != nil && sameContent(s.Live, r.Result, ignore) {
 		s.Action, s.Reason = Skip, fmt.Sprintf("rendered identically by %s, which keeps it", other)
 		return s
 	}
 	s.Action, s.Reason = Conflict, fmt.Sprintf("it belongs to %s", other)
+	if policy.Adopt {
+		s.Reason += ", from which it can't be adopted: that would go on applying and pruning it. " +
+			"It has to let the object go first: take it out of what it applies, or delete it with the deletion policy Orphan"
+	}
 	s.Cause = cause.Cause{Code: cause.OwnedByOther, Detail: other.String()}
 	return s
 }
@@ -123,7 +130,7 @@ func decideRehearsed(f *Facts, s Step, policy Policy) Step {
 func inTheWay(s Step, owner Owner, policy Policy) bool {
 	return s.Action == Refuse && s.Cause.Code == cause.InvalidObject &&
 		s.Live != nil && s.Live.GetDeletionTimestamp() == nil &&
-		s.Entry.UID == string(s.Live.GetUID()) && !s.Entry.Retained && !s.Entry.Unproven &&
+		s.Entry.UID == string(s.Live.GetUID()) && s.Entry.Ours() &&
 		overridden(s.Live, owner.Manager, policy.Overrides) && !merges(s.Want.Object)
 }
 

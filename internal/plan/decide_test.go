@@ -214,6 +214,15 @@ func TestDecideAboutOneWantedObject(t *testing.T) {
 			},
 			"skip ConfigMap/a: rendered identically by Kustomization/apps/other, which keeps it",
 		},
+		"an owner of another kind has it on record, and it is to be adopted": {
+			func(w *world) {
+				id := doubtful(w)
+				w.Claims[id], w.policy.Adopt = plan.Inventory("apps", "other"), true
+				w.Rehearsals[id].Result.Object["data"] = map[string]any{"key": "new"}
+			},
+			"conflict ConfigMap/a: it belongs to Inventory/apps/other, from which it can't be adopted: that would go on applying and pruning it. " +
+				"It has to let the object go first: take it out of what it applies, or delete it with the deletion policy Orphan",
+		},
 		"another owner has it on record, and the server refuses ours": {
 			func(w *world) {
 				id := doubtful(w)
@@ -361,6 +370,19 @@ func TestDecideAboutOneStaleObject(t *testing.T) {
 			w.Live[id].Object.SetManagedFields([]metav1.ManagedFieldsEntry{owned("operator", metav1.ManagedFieldsOperationUpdate, `{"f:data":{}}`)})
 		}, "keep ConfigMap/a: it carries our labels, but we never applied it"},
 		"it was retained, and prune is on": {"ConfigMap", func(w *world, id object.ID) { w.entry(id, func(e *plan.Entry) { e.Retained = true }) }, "delete ConfigMap/a"},
+		"another owner has it in its set": {"ConfigMap", func(w *world, id object.ID) {
+			w.Claimants = map[object.ID]plan.Owner{id: plan.Kustomization("apps", "other")}
+		}, "keep ConfigMap/a: Kustomization/apps/other has it in its set, and is to take it over"},
+		"another owner has it in its set, and it is not ours": {"ConfigMap", func(w *world, id object.ID) {
+			w.Claimants = map[object.ID]plan.Owner{id: plan.Kustomization("apps", "other")}
+			w.Live[id].Object.SetLabels(nil)
+		}, "forget ConfigMap/a: it no longer carries our owner labels"},
+		"it was only claimed, and somebody copied our labels": {"ConfigMap", func(w *world, id object.ID) { w.entry(id, func(e *plan.Entry) { e.Claimed = true }) },
+			"forget ConfigMap/a: it is another owner's"},
+		"nobody may say who else has it": {"ConfigMap", func(w *world, _ object.ID) { w.Unseen = "listing is forbidden" },
+			"hold ConfigMap/a: held: listing is forbidden"},
+		"nobody may say who else has it, and the brake is off": {"ConfigMap", func(w *world, _ object.ID) { w.Unseen, w.policy.GuardOff = "listing is forbidden", true },
+			"delete ConfigMap/a"},
 		"prune is disabled on it": {"ConfigMap", func(w *world, id object.ID) {
 			w.Live[id].Object.SetAnnotations(map[string]string{"kustomize.toolkit.fluxcd.io/prune": "disabled"})
 		}, "keep ConfigMap/a: prune is disabled on the object"},

@@ -8,6 +8,7 @@ package plan
 
 import (
 	"fmt"
+	"slices"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
@@ -69,16 +70,37 @@ func (o Owner) Marks(u *unstructured.Unstructured) bool {
 	return labels[o.LabelGroup+"/name"] == o.Name && labels[o.LabelGroup+"/namespace"] == o.Namespace
 }
 
-// OwnerOf reads the owner that an object's labels name.
+// OwnerOf reads the first of the owners that an object's labels name.
 func OwnerOf(u *unstructured.Unstructured) (Owner, bool) {
+	all := OwnersOf(u)
+	if len(all) == 0 {
+		return Owner{}, false
+	}
+	return all[0], true
+}
+
+// OwnersOf reads the owners that an object's labels name: one of each kind, since an owner that
+// takes an object over from one of another kind can't take that one's labels off it.
+// More groups than the two that everybody has may be given: inventories can be told to use others.
+func OwnersOf(u *unstructured.Unstructured, groups ...string) []Owner {
 	labels := u.GetLabels()
+	var out []Owner
 	if name := labels[KustomizationLabelGroup+"/name"]; name != "" {
-		return Kustomization(labels[KustomizationLabelGroup+"/namespace"], name), true
+		out = append(out, Kustomization(labels[KustomizationLabelGroup+"/namespace"], name))
 	}
-	if name := labels[InventoryLabelGroup+"/name"]; name != "" {
-		return Inventory(labels[InventoryLabelGroup+"/namespace"], name), true
+	for _, group := range append([]string{InventoryLabelGroup}, groups...) {
+		owner := Inventory(labels[group+"/namespace"], labels[group+"/name"])
+		if group != KustomizationLabelGroup && owner.Name != "" && !slices.Contains(out, owner) {
+			out = append(out, owner)
+		}
 	}
-	return Owner{}, false
+	return out
+}
+
+// Same says whether two owners are one: what their labels and field managers are called makes no
+// difference.
+func (o Owner) Same(other Owner) bool {
+	return o.Kind == other.Kind && o.Namespace == other.Namespace && o.Name == other.Name
 }
 
 // Entry is what is remembered of one object: that we applied it, or were about to.
@@ -92,6 +114,9 @@ type Entry struct {
 	Retained bool
 	// Unproven: the entry came from elsewhere than our own applies; it is never deleted.
 	Unproven bool
+	// Claimed: the object is in the set, and another owner keeps it. It was not applied by us, and
+	// is not ours to delete; the other owner leaves it for us instead of deleting it.
+	Claimed bool
 	// Desired is the hash of what was sent, Live the fingerprint of what came back: while both
 	// are as they were, there is nothing to do. See [Fingerprint].
 	Desired string
@@ -99,3 +124,7 @@ type Entry struct {
 	Rendered string
 	Live     string
 }
+
+// Ours says whether the entry is of an object that we applied, or are about to, and that is in the
+// set.
+func (e Entry) Ours() bool { return !e.Retained && !e.Unproven && !e.Claimed }

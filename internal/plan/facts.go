@@ -84,6 +84,11 @@ type Facts struct {
 	// Claims names, for objects that carry another owner's labels, the owner whose record proves
 	// that it applied them.
 	Claims map[object.ID]Owner
+	// Claimants names, for objects that left the set, another owner that has them in its own: it
+	// is left to that owner to take them over.
+	Claimants map[object.ID]Owner
+	// Unseen says why it is not known whether others claim what left the set, where it is not.
+	Unseen string
 	// Empty says why the render has no objects, where it has none.
 	Empty string
 	// Origin binds an approval: the artifact's digest and the owner's generation.
@@ -109,7 +114,7 @@ type Policy struct {
 // server need not be asked: what would be sent is what was sent, and what lives is what came back.
 func Settled(owner Owner, want Want, entry Entry, live Live, policy Policy) bool {
 	return live.Presence == Present &&
-		!entry.Pending && !entry.Retained && !entry.Unproven &&
+		!entry.Pending && entry.Ours() &&
 		entry.UID == string(live.Object.GetUID()) &&
 		live.Object.GetDeletionTimestamp() == nil &&
 		entry.Desired == want.Hash &&

@@ -48,6 +48,9 @@ type Step struct {
 	Entry  Entry // as remembered; zero where it is not
 	// Result is the object as the server said it would be stored, where it was asked.
 	Result *unstructured.Unstructured
+	// Other is the owner that keeps an object of the set, or that claims one which left it; zero
+	// where there is none.
+	Other Owner
 	// Corrects: what is wanted did not change, so this puts back what somebody else changed.
 	Corrects bool
 	// CleanUp: fields of overridden managers must be taken over before the apply. Of a refused
@@ -80,6 +83,16 @@ func (p *Plan) Refused() []Step { return p.filter(p.Steps, Refuse) }
 
 // Conflicts returns the steps for objects that are another owner's.
 func (p *Plan) Conflicts() []Step { return p.filter(p.Steps, Conflict) }
+
+// Shared returns the steps for objects that another owner renders identically and keeps.
+func (p *Plan) Shared() []Step {
+	return slices.DeleteFunc(p.filter(p.Steps, Skip), func(s Step) bool { return s.Other == (Owner{}) })
+}
+
+// Released returns the steps for objects that left the set and that another owner claims.
+func (p *Plan) Released() []Step {
+	return slices.DeleteFunc(p.filter(p.Stale, Keep), func(s Step) bool { return s.Other == (Owner{}) })
+}
 
 // Deletions returns the steps that delete.
 func (p *Plan) Deletions() []Step { return p.filter(p.Stale, Delete) }

@@ -3,6 +3,7 @@
 package plan
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -15,15 +16,22 @@ import (
 func DecideStale(f *Facts, entry Entry, policy Policy) Step {
 	live := f.Live[entry.ID]
 	s := Step{ID: entry.ID, Entry: entry, Live: live.Object}
-	switch live.Presence {
-	case Unknown:
+	switch {
+	case entry.Claimed:
+		s.Action, s.Reason = Forget, "it is another owner's"
+		return s
+	case live.Presence == Unknown:
 		s.Action, s.Reason = Keep, unknown(live)
 		return s
-	case Absent:
+	case live.Presence == Absent:
 		s.Action, s.Reason = Forget, "it is gone"
 		return s
 	}
 	s.Action, s.Reason = judge(f.Owner, entry, live.Object, policy)
+	if other, claimed := f.Claimants[entry.ID]; claimed && s.Action == Delete {
+		s.Action, s.Other = Keep, other
+		s.Reason = fmt.Sprintf("%s has it in its set, and is to take it over", other)
+	}
 	return s
 }
 

@@ -3,6 +3,7 @@
 package plan
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/kustomizer/kustomizer/internal/object"
@@ -19,6 +20,9 @@ func Teardown(f *Facts, policy Policy, takeProtected bool) *Plan {
 		if s.Action == Delete && Protected(s.ID, s.Live) && !takeProtected {
 			s.Action, s.Reason = Hold, "a "+s.ID.Kind+" is deleted only where that was asked for by name"
 		}
+		if s.Action == Delete && f.Unseen != "" {
+			s.Action, s.Reason = Hold, f.Unseen
+		}
 		p.Stale = append(p.Stale, s)
 	}
 	releaseProtected(f, p, policy.Approved)
@@ -33,7 +37,7 @@ func releaseProtected(f *Facts, p *Plan, approved string) {
 	if len(held) == 0 {
 		return
 	}
-	b := &Brake{Reason: protectedReason(held), Hash: approvalHash(f.Origin, held)}
+	b := &Brake{Reason: cmp.Or(protectedReason(held), f.Unseen), Hash: approvalHash(f.Origin, held)}
 	b.Released = approved != "" && approved == b.Hash
 	for i := range p.Stale {
 		s := &p.Stale[i]

@@ -31,8 +31,10 @@ type head struct {
 	Cluster  string `json:"cluster,omitempty"`
 	Digest   string `json:"digest,omitempty"`
 	Revision string `json:"revision,omitempty"`
-	Holder   string `json:"holder,omitempty"` // see [Holder]
-	Beat     string `json:"beat,omitempty"`
+	// Generation is that of the resource whose attempt it was.
+	Generation int64  `json:"generation,omitempty"`
+	Holder     string `json:"holder,omitempty"` // see [Holder]
+	Beat       string `json:"beat,omitempty"`
 	// Unfinished: the record is being stored for the first time, and is not whole yet.
 	Unfinished bool `json:"unfinished,omitempty"`
 }
@@ -48,6 +50,7 @@ type line struct {
 	Pending  bool   `json:"pending,omitempty"`
 	Retained bool   `json:"retained,omitempty"`
 	Unproven bool   `json:"unproven,omitempty"`
+	Claimed  bool   `json:"claimed,omitempty"`
 }
 
 func formatID(id object.ID) string {
@@ -90,7 +93,7 @@ func parseEntries(text string, ours bool) (entries []plan.Entry, unread []string
 		}
 		entries = append(entries, plan.Entry{
 			ID: id, Version: l.Version, UID: l.UID, Desired: l.Desired, Rendered: l.Rendered, Live: l.Live,
-			Pending: l.Pending, Retained: l.Retained, Unproven: l.Unproven,
+			Pending: l.Pending, Retained: l.Retained, Unproven: l.Unproven, Claimed: l.Claimed,
 		})
 	}
 	return entries, unread
@@ -103,7 +106,7 @@ func formatEntries(entries []plan.Entry, unread []string) (string, error) {
 	for _, e := range entries {
 		row, err := json.Marshal(line{
 			ID: formatID(e.ID), Version: e.Version, UID: e.UID, Desired: e.Desired, Rendered: e.Rendered, Live: e.Live,
-			Pending: e.Pending, Retained: e.Retained, Unproven: e.Unproven,
+			Pending: e.Pending, Retained: e.Retained, Unproven: e.Unproven, Claimed: e.Claimed,
 		})
 		if err != nil {
 			return "", err

@@ -6,8 +6,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 	"time"
 
@@ -84,7 +82,12 @@ func (p Projection) Write(ctx context.Context, c *cluster.Cluster, entries map[o
 }
 
 func (p Projection) encode(entries map[object.ID]plan.Entry) (*unstructured.Unstructured, error) {
-	ids := slices.Collect(maps.Keys(entries))
+	var ids []object.ID
+	for id, e := range entries {
+		if !e.Claimed { // Kustomizer would delete whatever is listed
+			ids = append(ids, id)
+		}
+	}
 	object.SortIDs(ids)
 	resources, listed, err := encodeEntries(ids, entries)
 	if err != nil {

@@ -11,7 +11,6 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/kustomizer/kustomizer/internal/cluster"
-	"github.com/kustomizer/kustomizer/internal/object"
 	"github.com/kustomizer/kustomizer/internal/plan"
 )
 
@@ -87,23 +86,18 @@ func takeProjection(found map[plan.Owner]*Stored, cm *unstructured.Unstructured)
 
 // takeRecords puts the parts of records together.
 func takeRecords(found map[plan.Owner]*Stored, chunks []*unstructured.Unstructured) {
-	records := map[plan.Owner]*Record{}
+	parts := map[plan.Owner][]*unstructured.Unstructured{}
 	for _, cm := range chunks {
-		owner, ok := inventoryOf(cm)
-		if !ok {
-			continue
-		}
-		r := records[owner]
-		if r == nil {
-			r = &Record{Owner: owner, Namespace: owner.Namespace, Entries: map[object.ID]plan.Entry{}}
-			records[owner] = r
-		}
-		if err := r.read(cm); err != nil {
-			r.Damage = append(r.Damage, err.Error())
+		owner, ok := ownerOfRecord(cm)
+		if ok && owner.Kind == plan.OwnerInventory && owner.Namespace == cm.GetNamespace() {
+			parts[owner] = append(parts[owner], cm)
 		}
 	}
-	for owner, r := range records {
-		r.findGaps()
+	for owner, cms := range parts {
+		r := assemble(owner, cms)
+		if !r.Exists {
+			continue
+		}
 		s := found[owner]
 		if s == nil {
 			s = &Stored{Projection: Projection{Owner: owner}}
@@ -111,14 +105,6 @@ func takeRecords(found map[plan.Owner]*Stored, chunks []*unstructured.Unstructur
 		}
 		s.takeRecord(r)
 	}
-}
-
-// inventoryOf returns the inventory whose record a ConfigMap is a part of.
-func inventoryOf(cm *unstructured.Unstructured) (plan.Owner, bool) {
-	rest, ok := strings.CutPrefix(cm.GetAnnotations()[annotationOwner], plan.OwnerInventory+"/")
-	namespace, name, named := strings.Cut(rest, "/")
-	owner := plan.Inventory(namespace, name)
-	return owner, ok && named && namespace == cm.GetNamespace() && cm.GetLabels()[labelRecord] == key(owner)
 }
 
 // takeRecord puts the record's entries in the place of the projection's.

@@ -50,6 +50,8 @@ type Head struct {
 	Cluster  string // UID of the cluster's kube-system namespace
 	Digest   string // artifact digest of the latest attempt
 	Revision string // of the latest attempt
+	// Generation is that of the resource whose attempt it was; zero where there is none.
+	Generation int64
 }
 
 // Record is what is remembered of one owner's objects.
@@ -170,7 +172,7 @@ func (r *Record) read(cm *unstructured.Unstructured) error {
 		damaged("%d entries can't be read", len(unread))
 	}
 	if index == 0 {
-		r.Head = Head{Cluster: h.Cluster, Digest: h.Digest, Revision: h.Revision}
+		r.Head = Head{Cluster: h.Cluster, Digest: h.Digest, Revision: h.Revision, Generation: h.Generation}
 		r.holder, r.unfinished = Holder{Name: h.Holder, Beat: h.Beat}, h.Unfinished
 	}
 	for _, e := range entries {

@@ -3,6 +3,7 @@
 package record_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -394,25 +395,31 @@ func TestUnreadableRecordIsAnError(t *testing.T) {
 
 func TestClaims(t *testing.T) {
 	w := newWorld(t)
-	theirs := some(0, 5)
+	theirs := some(0, 6)
 	for i, change := range []func(e *plan.Entry){
 		func(*plan.Entry) {}, func(e *plan.Entry) { e.Pending = true }, func(e *plan.Entry) { e.Retained = true }, func(e *plan.Entry) { e.Unproven = true },
+		func(e *plan.Entry) { e.Claimed = true },
 	} {
 		e := theirs[id(i)]
 		change(&e)
 		theirs[id(i)] = e
 	}
-	delete(theirs, id(4))
+	delete(theirs, id(5))
 	w.save(w.load(), record.Head{}, theirs)
-	labelled := map[object.ID]plan.Owner{}
-	for i := range 5 {
-		labelled[id(i)] = w.owner
+	labelled := map[object.ID][]plan.Owner{}
+	dead := plan.Kustomization(w.Namespace, "dead")
+	for i := range 6 {
+		labelled[id(i)] = []plan.Owner{dead, w.owner}
 	}
-	nobody := plan.Kustomization(w.Namespace, "without-a-record")
-	labelled[id(5)] = nobody
+	// One that lives and has no record yet: all that it has labelled is its own.
+	labelled[id(6)] = []plan.Owner{plan.Kustomization(w.Namespace, "without-a-record")}
+	labelled[id(7)] = []plan.Owner{plan.Inventory(w.Namespace, "without-a-record")}
+	labelled[id(8)] = []plan.Owner{dead}
+	gone := dead
+	lives := func(_ context.Context, owner plan.Owner) (bool, error) { return owner != dead && owner != gone, nil }
 	claims := func() []string {
 		t.Helper()
-		got, err := record.Claims(t.Context(), w.cluster, w.Namespace, labelled)
+		got, err := record.Claims(t.Context(), w.cluster, w.Namespace, labelled, lives)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -423,17 +430,22 @@ func TestClaims(t *testing.T) {
 		slices.Sort(names)
 		return names
 	}
-	if diff := cmp.Diff([]string{"cm-0000", "cm-0001"}, claims()); diff != "" {
+	if diff := cmp.Diff([]string{"cm-0000", "cm-0001", "cm-0006"}, claims()); diff != "" {
 		t.Errorf("claimed (-want +got):\n%s", diff)
 	}
 	// What a record that is damaged does not show may be on it.
 	w.edit(0, func(d map[string]string) { d["entries"] += "?\n" })
-	if diff := cmp.Diff([]string{"cm-0000", "cm-0001", "cm-0004"}, claims()); diff != "" {
+	if diff := cmp.Diff([]string{"cm-0000", "cm-0001", "cm-0005", "cm-0006"}, claims()); diff != "" {
 		t.Errorf("claimed by a damaged record (-want +got):\n%s", diff)
 	}
 	w.edit(0, func(d map[string]string) { d["format"] = "2" })
-	if diff := cmp.Diff([]string{"cm-0000", "cm-0001", "cm-0002", "cm-0003", "cm-0004"}, claims()); diff != "" {
+	if diff := cmp.Diff([]string{"cm-0000", "cm-0001", "cm-0002", "cm-0003", "cm-0004", "cm-0005", "cm-0006"}, claims()); diff != "" {
 		t.Errorf("claimed by a record of another format (-want +got):\n%s", diff)
+	}
+	// What an owner has that is gone is nobody's.
+	gone = w.owner
+	if diff := cmp.Diff([]string{"cm-0006"}, claims()); diff != "" {
+		t.Errorf("claimed by nobody who lives (-want +got):\n%s", diff)
 	}
 }
 

@@ -173,7 +173,7 @@ func (r *Record) encodeHead(ch *chunk, h Head) (string, error) {
 	about := head{Owner: r.Owner.String(), Index: ch.index, Count: ch.index + 1}
 	if ch.index == 0 {
 		about.Count, about.Unfinished = r.count, r.unfinished
-		about.Cluster, about.Digest, about.Revision = h.Cluster, h.Digest, h.Revision
+		about.Cluster, about.Digest, about.Revision, about.Generation = h.Cluster, h.Digest, h.Revision, h.Generation
 		about.Holder, about.Beat = r.holder.Name, r.holder.Beat
 	}
 	text, err := json.Marshal(about)

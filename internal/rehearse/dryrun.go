@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
@@ -133,14 +134,14 @@ func (r *run) yield(ctx context.Context, want *plan.Want) error {
 
 // findClaims looks up who owns the objects of the set that carry another owner's labels.
 func (r *run) findClaims(ctx context.Context) error {
-	foreign := map[object.ID]plan.Owner{}
+	foreign := map[object.ID][]plan.Owner{}
 	for _, want := range r.facts.Wants {
 		live := r.facts.Live[want.ID]
 		if live.Presence != plan.Present {
 			continue
 		}
-		if owner, ok := foreignOwner(live.Object, r.req.Owner); ok {
-			foreign[want.ID] = owner
+		if owners := foreignOwners(live.Object, r.req.Owner); len(owners) > 0 {
+			foreign[want.ID] = owners
 		}
 	}
 	if len(foreign) == 0 || r.req.Claims == nil {
@@ -154,9 +155,32 @@ func (r *run) findClaims(ctx context.Context) error {
 	return nil
 }
 
-func foreignOwner(u *unstructured.Unstructured, self plan.Owner) (plan.Owner, bool) {
-	owner, ok := plan.OwnerOf(u)
-	return owner, ok && owner != self
+func foreignOwners(u *unstructured.Unstructured, self plan.Owner) []plan.Owner {
+	return slices.DeleteFunc(plan.OwnersOf(u, self.LabelGroup), self.Same)
+}
+
+// findClaimants looks up who else has the objects that would be deleted. It asks only if there are
+// any.
+func (r *run) findClaimants(ctx context.Context) error {
+	wanted := map[object.ID]bool{}
+	for _, want := range r.facts.Wants {
+		wanted[want.ID] = true
+	}
+	var going []object.ID
+	for id, entry := range r.req.Record {
+		if !wanted[id] && plan.DecideStale(r.facts, entry, r.req.Policy).Action == plan.Delete {
+			going = append(going, id)
+		}
+	}
+	if len(going) == 0 || r.req.Claimants == nil {
+		return nil
+	}
+	var err error
+	r.facts.Claimants, r.facts.Unseen, err = r.req.Claimants(ctx, going)
+	if err != nil {
+		return fmt.Errorf("finding out who else has what left the set: %w", err)
+	}
+	return nil
 }
 
 // finish makes the facts final: what was neither read nor asked about stays unknown, and says so.

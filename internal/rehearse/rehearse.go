@@ -28,7 +28,10 @@ type Request struct {
 	Empty   string // see [plan.Facts]
 	// Claims finds, among objects that carry other owners' labels, those whose owner has them on
 	// record. May be nil where no other owner can exist.
-	Claims func(ctx context.Context, labelled map[object.ID]plan.Owner) (map[object.ID]plan.Owner, error)
+	Claims func(ctx context.Context, labelled map[object.ID][]plan.Owner) (map[object.ID]plan.Owner, error)
+	// Claimants finds, among objects that left the set, those that other owners have in theirs. Why
+	// that is not known, where it is not, is the second result. May be nil as Claims may be.
+	Claimants func(ctx context.Context, ids []object.ID) (map[object.ID]plan.Owner, string, error)
 }
 
 // Rehearse gathers the facts for a plan. Reading costs one list for each kind on record; what the
@@ -56,6 +59,9 @@ func Rehearse(ctx context.Context, c *cluster.Cluster, req Request) (*plan.Facts
 		return nil, err
 	}
 	if err := r.findClaims(ctx); err != nil {
+		return nil, err
+	}
+	if err := r.findClaimants(ctx); err != nil {
 		return nil, err
 	}
 	r.finish()

@@ -17,7 +17,7 @@ func ofDeploy(err error) (Problem, bool) {
 		return Problem{Code: ReasonHealthCheckFailed, Exit: ExitNotReady, Hint: e.Cause().Code.Hint()}, true
 	}
 	if _, ok := as[*deploy.ConflictError](err); ok {
-		return Problem{Code: ReasonOwnershipConflict, Exit: ExitRefused, Hint: "remove the object from one of the two sets"}, true
+		return Problem{Code: ReasonOwnershipConflict, Exit: ExitRefused, Hint: "remove the object from one of the two sets; an inventory takes it over from another inventory with --adopt"}, true
 	}
 	if e, ok := as[*deploy.RefusedError](err); ok {
 		return ofRefused(e.Cause().Code), true
