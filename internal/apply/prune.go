@@ -22,7 +22,7 @@ import (
 // and has to be judged again.
 func Prune(ctx context.Context, w *Writer, p *plan.Plan) Result {
 	var out Result
-	for _, batch := range batches(p.Deletions()) {
+	for _, batch := range batches(p.Order, p.Deletions()) {
 		w.deleteBatch(ctx, batch, &out)
 	}
 	sortResult(&out)
@@ -30,12 +30,12 @@ func Prune(ctx context.Context, w *Writer, p *plan.Plan) Result {
 }
 
 // batches groups deletions that may go side by side: those of the same stage and wave.
-func batches(steps []plan.Step) [][]plan.Step {
+func batches(order object.Order, steps []plan.Step) [][]plan.Step {
 	type rank struct {
 		stage object.Stage
 		wave  int
 	}
-	rankOf := func(s plan.Step) rank { return rank{object.StageOf(s.ID), object.WaveOf(s.ID)} }
+	rankOf := func(s plan.Step) rank { return rank{order.StageOf(s.ID), order.WaveOf(s.ID)} }
 	sorted := slices.Clone(steps)
 	slices.SortStableFunc(sorted, func(a, b plan.Step) int {
 		x, y := rankOf(a), rankOf(b)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -47,7 +48,7 @@ type Established func(ctx context.Context, changed []Change) error
 func Stages(ctx context.Context, w *Writer, p *plan.Plan, decide Decider, established Established) (Result, error) {
 	out := Result{Steps: slices.Clone(p.Steps)}
 	for stage := object.StageDefinitions; stage <= object.StageWebhooks; stage++ {
-		steps, err := stageSteps(ctx, &out, stage, decide)
+		steps, err := stageSteps(ctx, &out, func(id object.ID) bool { return p.Order.StageOf(id) == stage }, decide)
 		if err != nil {
 			return out, err
 		}
@@ -56,7 +57,7 @@ func Stages(ctx context.Context, w *Writer, p *plan.Plan, decide Decider, establ
 			return out, nil
 		}
 		before := len(out.Changes)
-		w.writeStage(ctx, steps, &out)
+		w.writeStage(ctx, p.Order, steps, &out)
 		if len(out.Failures) > 0 {
 			return out, nil
 		}
@@ -73,10 +74,10 @@ func Stages(ctx context.Context, w *Writer, p *plan.Plan, decide Decider, establ
 }
 
 // stageSteps returns the decided steps of a stage, and puts late decisions into the result.
-func stageSteps(ctx context.Context, out *Result, stage object.Stage, decide Decider) ([]plan.Step, error) {
+func stageSteps(ctx context.Context, out *Result, in func(object.ID) bool, decide Decider) ([]plan.Step, error) {
 	var late []object.ID
 	for _, s := range out.Steps {
-		if s.Action == plan.Later && object.StageOf(s.ID) == stage {
+		if s.Action == plan.Later && in(s.ID) {
 			late = append(late, s.ID)
 		}
 	}
@@ -89,7 +90,7 @@ func stageSteps(ctx context.Context, out *Result, stage object.Stage, decide Dec
 	}
 	var steps []plan.Step
 	for _, s := range out.Steps {
-		if object.StageOf(s.ID) == stage {
+		if in(s.ID) {
 			steps = append(steps, s)
 		}
 	}
@@ -115,16 +116,18 @@ func refusals(steps []plan.Step) []*Failure {
 }
 
 // writeStage writes a stage wave by wave.
-func (w *Writer) writeStage(ctx context.Context, steps []plan.Step, out *Result) {
+func (w *Writer) writeStage(ctx context.Context, order object.Order, steps []plan.Step, out *Result) {
 	byWave := map[int][]plan.Step{}
 	for _, s := range steps {
 		if s.Action == plan.Create || s.Action == plan.Configure || s.Action == plan.Replace {
-			wave := object.WaveOf(s.ID)
+			wave := order.WaveOf(s.ID)
 			byWave[wave] = append(byWave[wave], s)
 		}
 	}
-	for wave := 0; wave <= 3 && len(out.Failures) == 0; wave++ {
-		w.writeWave(ctx, byWave[wave], out)
+	for _, wave := range slices.Sorted(maps.Keys(byWave)) {
+		if len(out.Failures) == 0 {
+			w.writeWave(ctx, byWave[wave], out)
+		}
 	}
 }
 

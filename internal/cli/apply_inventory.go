@@ -110,6 +110,11 @@ func (f *applyInventory) request(ctx context.Context, a *app, cmd *cobra.Command
 	if err != nil {
 		return none, nil, err
 	}
+	c, err := a.config()
+	if err != nil {
+		return none, nil, err
+	}
+	policy.Order = c.order()
 	owner, err := a.inventoryOwner(name)
 	if err != nil {
 		return none, nil, err
@@ -128,7 +133,7 @@ func (f *applyInventory) request(ctx context.Context, a *app, cmd *cobra.Command
 // applyInventory runs a request and tells how it goes on.
 func (a *app) applyInventory(ctx context.Context, cmd *cobra.Command, f applyInventory, engine *deploy.Engine, req deploy.InventoryRequest) error {
 	a.ui.Note("applying %d manifest(s)...", len(req.Collected.Objects))
-	progress := a.inventoryProgress("waiting for resources to become ready...")
+	progress := a.inventoryProgress(req.Policy.Order, "waiting for resources to become ready...")
 	consent := consent{app: a, cmd: cmd, sure: f.confirmation, given: map[object.ID]bool{}}
 	first := true
 	req.Approve = func(_ context.Context, p *plan.Plan) error {

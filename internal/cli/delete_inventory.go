@@ -70,9 +70,13 @@ func (a *app) deleteInventory(ctx context.Context, cmd *cobra.Command, f deleteI
 	if f.wait {
 		waitFor = "waiting for resources to be terminated..."
 	}
-	progress := a.inventoryProgress(waitFor)
+	c, err := a.config()
+	if err != nil {
+		return err
+	}
+	progress := a.inventoryProgress(c.order(), waitFor)
 	out := engine.DeleteInventory(ctx, deploy.InventoryDeletion{
-		Owner: owner, Wait: f.wait, Approved: f.approved, Lock: f.LockTimes,
+		Owner: owner, Wait: f.wait, Approved: f.approved, Order: c.order(), Lock: f.LockTimes,
 		Approve: func(_ context.Context, p *plan.Plan) error { return a.approveDeletion(cmd, f, p) },
 	}, progress.hooks())
 	progress.flush()

@@ -102,6 +102,9 @@ func (f *diffInventory) differences(ctx context.Context, a *app, cmd *cobra.Comm
 	if refused := p.Refused(); len(refused) > 0 {
 		return nil, &deploy.RefusedError{Steps: refused}
 	}
+	if conflicts := p.Conflicts(); len(conflicts) > 0 {
+		return nil, &deploy.ConflictError{Steps: conflicts}
+	}
 	for _, s := range p.Steps {
 		if s.Action == plan.Skip {
 			a.ui.Note("%s is left as it is: %s", s.ID, s.Reason)

@@ -42,6 +42,10 @@ func newGetInventoriesCmd(a *app) *cobra.Command {
 		if err != nil {
 			return err
 		}
+		like, err := a.inventoryOwner("any")
+		if err != nil {
+			return err
+		}
 		if f.all {
 			namespace = ""
 		}
@@ -49,7 +53,7 @@ func newGetInventoriesCmd(a *app) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		found, err := record.ListInventories(ctx, c, namespace)
+		found, err := record.ListInventories(ctx, c, namespace, like)
 		if err != nil {
 			return err
 		}

@@ -119,7 +119,11 @@ func (a *app) completeInventories(cmd *cobra.Command, args []string, _ string) (
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	all, err := record.ListInventories(ctx, c, namespace)
+	like, err := a.inventoryOwner("any")
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	all, err := record.ListInventories(ctx, c, namespace, like)
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}

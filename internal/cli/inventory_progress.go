@@ -19,6 +19,7 @@ import (
 type inventoryProgress struct {
 	ui      *printer
 	live    bool
+	order   object.Order
 	waitFor string // the line that says what is waited for
 
 	lines   []changeLine // not printed yet
@@ -32,8 +33,8 @@ type changeLine struct {
 	last bool // a deletion comes after what is applied
 }
 
-func (a *app) inventoryProgress(waitFor string) *inventoryProgress {
-	return &inventoryProgress{ui: a.ui, live: a.streams.Terminal, waitFor: waitFor, reasons: map[object.ID]string{}}
+func (a *app) inventoryProgress(order object.Order, waitFor string) *inventoryProgress {
+	return &inventoryProgress{ui: a.ui, live: a.streams.Terminal, order: order, waitFor: waitFor, reasons: map[object.ID]string{}}
 }
 
 func (p *inventoryProgress) hooks() deploy.InventoryProgress {
@@ -82,9 +83,9 @@ func (p *inventoryProgress) flush() {
 		case a.last != b.last:
 			return -1
 		case a.last:
-			return object.CompareApplyOrder(b.id, a.id)
+			return p.order.Compare(b.id, a.id)
 		default:
-			return object.CompareApplyOrder(a.id, b.id)
+			return p.order.Compare(a.id, b.id)
 		}
 	})
 	for _, l := range p.lines {

@@ -63,11 +63,16 @@ func (f *sourceFlags) sources(a *app, cmd *cobra.Command) (deploy.Sources, error
 
 // collect reads, pulls and builds what was given.
 func (f *sourceFlags) collect(ctx context.Context, a *app, src deploy.Sources) (deploy.Collected, error) {
+	c, err := a.config()
+	if err != nil {
+		return deploy.Collected{}, err
+	}
 	a.ui.Note("building inventory...")
 	collected, err := deploy.Collect(ctx, src)
 	if err != nil {
 		return collected, err
 	}
+	c.order().Sort(collected.Objects)
 	for _, pinned := range collected.Artifacts {
 		a.ui.Note("pulled digest %s", pinned)
 	}
@@ -83,7 +88,13 @@ func (a *app) inventoryOwner(name string) (plan.Owner, error) {
 	if err != nil {
 		return plan.Owner{}, err
 	}
-	return plan.Inventory(namespace, name), nil
+	c, err := a.config()
+	if err != nil {
+		return plan.Owner{}, err
+	}
+	owner := plan.Inventory(namespace, name)
+	owner.LabelGroup, owner.Manager = c.FieldManager.Group, c.FieldManager.Name
+	return owner, nil
 }
 
 // checkInventoryName says whether a name can be that of a ConfigMap, with what is put around it, and

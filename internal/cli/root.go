@@ -60,6 +60,7 @@ func (a *app) commands() []*cobra.Command {
 		newEventsCmd(a),
 		newApproveCmd(a),
 		newControllerCmd(a),
+		newConfigCmd(a),
 		newOptionsCmd(a),
 		newVersionCmd(a),
 	}

@@ -210,7 +210,7 @@ func (a *agreeWorld) decoded(t *testing.T, c agreeCase, namespace string, set []
 // own, which a diff does not show.
 func expectedWrites(p *plan.Plan) map[string]string {
 	out := map[string]string{}
-	if len(p.Refused()) > 0 {
+	if len(p.Refused())+len(p.Conflicts()) > 0 {
 		return out
 	}
 	for _, s := range slices.Concat(p.Steps, p.Stale) {
@@ -253,7 +253,7 @@ func writesOf(sent testkit.Requests, namespace string) map[string]string {
 // asShown sees that what the diff showed of each object is what it has become.
 func (a *agreeWorld) asShown(t *testing.T, c agreeCase, p *plan.Plan, differences []deploy.Difference) {
 	t.Helper()
-	if len(p.Refused()) > 0 {
+	if len(p.Refused())+len(p.Conflicts()) > 0 {
 		return
 	}
 	later := map[object.ID]bool{}

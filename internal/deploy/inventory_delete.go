@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/kustomizer/kustomizer/internal/object"
 	"github.com/kustomizer/kustomizer/internal/observe"
 	"github.com/kustomizer/kustomizer/internal/plan"
 	"github.com/kustomizer/kustomizer/internal/record"
@@ -18,6 +19,7 @@ type InventoryDeletion struct {
 	Wait  bool // until all that was deleted is gone
 	// Approved is the hash of the objects of protected kinds that go as well.
 	Approved string
+	Order    object.Order // of application; it is deleted the other way
 	Lock     LockTimes
 	// Approve, which may be nil, is shown the plan before anything is deleted.
 	Approve func(ctx context.Context, p *plan.Plan) error
@@ -55,7 +57,7 @@ func (e *Engine) DeleteInventory(ctx context.Context, d InventoryDeletion, progr
 	lock, held := newRunLock(ctx, d.Lock, progress.Locked)
 	defer lock.release(ctx, e.Cluster)
 	req := TeardownRequest{
-		Owner: d.Owner, RecordNamespace: d.Owner.Namespace, Policy: plan.Policy{Approved: d.Approved},
+		Owner: d.Owner, RecordNamespace: d.Owner.Namespace, Policy: plan.Policy{Approved: d.Approved, Order: d.Order},
 		AwaitGone: d.Wait, HoldProtected: true, Approve: d.Approve, Changed: progress.Changed, lock: lock,
 	}
 	if stored.Record == nil {

@@ -80,7 +80,7 @@ func (r *run) deletions(ctx context.Context) apply.Result {
 // judgeAgain reads the objects whose deletion failed because they changed, and decides anew. It
 // returns the deletions to try again, and the failures that stay.
 func (r *run) judgeAgain(ctx context.Context, failures []*apply.Failure) (*plan.Plan, []*apply.Failure) {
-	again := &plan.Plan{Owner: r.plan.Owner}
+	again := &plan.Plan{Owner: r.plan.Owner, Order: r.plan.Order}
 	var rest []*apply.Failure
 	for _, f := range failures {
 		s := r.staleStep(f.ID)

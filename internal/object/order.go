@@ -17,6 +17,7 @@ type Stage int
 // The stages, in the order in which they are applied.
 const (
 	StageDefinitions Stage = iota // CustomResourceDefinition, Namespace, ClusterRole: what others need to exist
+	StageFirst                    // the kinds that an [Order] puts first
 	StageClasses                  // kinds that end in Class: what others name
 	StageRest                     // everything else
 	StageWebhooks                 // admission webhooks: their backends are in the rest
@@ -40,6 +41,77 @@ const rbacGroup = "rbac.authorization.k8s.io"
 
 func isDefinition(id ID) bool {
 	return id.Group == "apiextensions.k8s.io" && id.Kind == "CustomResourceDefinition"
+}
+
+// DefaultOrder returns the lists that the order of [Sort] comes from, which is Kustomizer's: the kinds
+// that come before all others, and those that come after.
+func DefaultOrder() Order {
+	return Order{First: kindOrder(), Last: []string{"MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"}}
+}
+
+// Order is an order of application by kinds. The zero value is the default: in it kinds that don't
+// need each other are applied side by side. In any other one each listed kind has its own place, and
+// the kinds before it are applied when it comes: those of First before all that is not listed, those
+// of Last after it. Definitions come first in any order, and admission webhooks that are not listed
+// last: nothing else could work.
+type Order struct{ First, Last []string }
+
+// Normal returns the order, or the zero value where it is the default.
+func (o Order) Normal() Order {
+	d := DefaultOrder()
+	if slices.Equal(o.First, d.First) && slices.Equal(o.Last, d.Last) {
+		return Order{}
+	}
+	return o
+}
+
+func (o Order) isDefault() bool { return o.First == nil && o.Last == nil }
+
+// StageOf says in which stage an object of that identity is applied.
+func (o Order) StageOf(id ID) Stage {
+	stage := StageOf(id)
+	switch {
+	case o.isDefault() || stage == StageDefinitions:
+		return stage
+	case slices.Contains(o.First, id.Kind):
+		return StageFirst
+	case slices.Contains(o.Last, id.Kind):
+		return StageWebhooks
+	default:
+		return stage
+	}
+}
+
+// WaveOf says when within its stage an object is applied: see [WaveOf].
+func (o Order) WaveOf(id ID) int {
+	if o.isDefault() {
+		return WaveOf(id)
+	}
+	switch o.StageOf(id) {
+	case StageFirst:
+		return slices.Index(o.First, id.Kind)
+	case StageWebhooks:
+		return slices.Index(o.Last, id.Kind) + 1
+	default:
+		return WaveOf(id)
+	}
+}
+
+// Compare compares two identities by the order.
+func (o Order) Compare(a, b ID) int {
+	if o.isDefault() {
+		return CompareApplyOrder(a, b)
+	}
+	stages := cmp.Compare(o.StageOf(a), o.StageOf(b))
+	if o.StageOf(a) == StageFirst || o.StageOf(a) == StageWebhooks {
+		return cmp.Or(stages, cmp.Compare(o.WaveOf(a), o.WaveOf(b)), a.Compare(b))
+	}
+	return cmp.Or(stages, CompareApplyOrder(a, b))
+}
+
+// Sort puts objects into the order.
+func (o Order) Sort(objs []*unstructured.Unstructured) {
+	slices.SortStableFunc(objs, func(a, b *unstructured.Unstructured) int { return o.Compare(Of(a), Of(b)) })
 }
 
 // kindOrder lists the kinds that come before all others, in the order of Kustomizer's

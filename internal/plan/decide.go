@@ -18,20 +18,20 @@ import (
 
 // Decide makes a plan from facts.
 func Decide(f *Facts, policy Policy) *Plan {
-	p := &Plan{Owner: f.Owner}
+	p := &Plan{Owner: f.Owner, Order: policy.Order}
 	wanted := make(map[object.ID]bool, len(f.Wants))
 	for i := range f.Wants {
 		want := &f.Wants[i]
 		wanted[want.ID] = true
 		p.Steps = append(p.Steps, DecideWant(f, want, policy))
 	}
-	slices.SortStableFunc(p.Steps, func(a, b Step) int { return object.CompareApplyOrder(a.ID, b.ID) })
+	slices.SortStableFunc(p.Steps, func(a, b Step) int { return policy.Order.Compare(a.ID, b.ID) })
 	for id, entry := range f.Record {
 		if !wanted[id] {
 			p.Stale = append(p.Stale, DecideStale(f, entry, policy))
 		}
 	}
-	slices.SortFunc(p.Stale, func(a, b Step) int { return -object.CompareApplyOrder(a.ID, b.ID) })
+	slices.SortFunc(p.Stale, func(a, b Step) int { return -policy.Order.Compare(a.ID, b.ID) })
 	p.Brake = brake(f, p, policy)
 	if p.Brake != nil && !p.Brake.Released {
 		hold(p)

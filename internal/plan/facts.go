@@ -104,6 +104,8 @@ type Policy struct {
 	// Adopt takes over objects that belong to another owner of the same kind. One of another kind
 	// would keep its own labels on them, and go on deleting them.
 	Adopt bool
+	// Order is the order of application; deletions go the other way.
+	Order object.Order
 	// Protected lists namespaces that are never deleted, beside the system's own.
 	Protected []string
 	// Overrides lists field managers, beside the built-in ones, whose changes are undone.

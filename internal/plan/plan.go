@@ -71,6 +71,7 @@ func (s Step) Version() string {
 // Plan is what would be done to make a set of objects so, and why.
 type Plan struct {
 	Owner Owner
+	Order object.Order
 	Steps []Step // objects of the set, in apply order
 	Stale []Step // objects that left the set, in the order of their deletion
 	Brake *Brake // not nil: nothing of Stale is deleted until it is released

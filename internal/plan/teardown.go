@@ -5,15 +5,13 @@ package plan
 import (
 	"cmp"
 	"slices"
-
-	"github.com/kustomizer/kustomizer/internal/object"
 )
 
 // Teardown makes the plan for an owner that goes as a whole. The thresholds of the brake don't
 // apply: that all goes is what was asked for. Objects of protected kinds stay unless the request
 // names them.
 func Teardown(f *Facts, policy Policy, takeProtected bool) *Plan {
-	p := &Plan{Owner: f.Owner}
+	p := &Plan{Owner: f.Owner, Order: policy.Order}
 	policy.Prune = true
 	for _, entry := range f.Record {
 		s := DecideStale(f, entry, policy)
@@ -26,7 +24,7 @@ func Teardown(f *Facts, policy Policy, takeProtected bool) *Plan {
 		p.Stale = append(p.Stale, s)
 	}
 	releaseProtected(f, p, policy.Approved)
-	slices.SortFunc(p.Stale, func(a, b Step) int { return -object.CompareApplyOrder(a.ID, b.ID) })
+	slices.SortFunc(p.Stale, func(a, b Step) int { return -policy.Order.Compare(a.ID, b.ID) })
 	return p
 }
 

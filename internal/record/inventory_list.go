@@ -37,10 +37,11 @@ func LoadInventory(ctx context.Context, c *cluster.Cluster, owner plan.Owner) (S
 	return s, found || r.Exists, nil
 }
 
-// ListInventories reads the inventories of a namespace, or with an empty one of all, by two lists.
+// ListInventories reads the inventories of a namespace, or with an empty one of all, by two lists:
+// those that are made with the label group and the field manager of the given owner.
 // An inventory that can't be read does not hide the others: it is in the list without entries, and
 // told of by the damage of its record.
-func ListInventories(ctx context.Context, c *cluster.Cluster, namespace string) ([]Stored, error) {
+func ListInventories(ctx context.Context, c *cluster.Cluster, namespace string, like plan.Owner) ([]Stored, error) {
 	res, err := configMaps(ctx, c)
 	if err != nil {
 		return nil, fmt.Errorf("listing inventories: %w", err)
@@ -48,19 +49,19 @@ func ListInventories(ctx context.Context, c *cluster.Cluster, namespace string) 
 	found := map[plan.Owner]*Stored{}
 	projections, _, err := c.List(ctx, res, cluster.Selection{
 		Namespace:     namespace,
-		LabelSelector: labelComponent + "=" + componentInventory + "," + labelCreatedBy + "=" + plan.InventoryManager,
+		LabelSelector: labelComponent + "=" + componentInventory + "," + labelCreatedBy + "=" + like.Manager,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("listing inventories: %w", err)
 	}
 	for _, cm := range projections {
-		takeProjection(found, cm)
+		takeProjection(found, cm, like)
 	}
 	chunks, _, err := c.List(ctx, res, cluster.Selection{Namespace: namespace, LabelSelector: labelRecord})
 	if err != nil {
 		return nil, fmt.Errorf("listing inventories: %w", err)
 	}
-	takeRecords(found, chunks)
+	takeRecords(found, chunks, like)
 	out := make([]Stored, 0, len(found))
 	for _, s := range found {
 		out = append(out, *s)
@@ -69,12 +70,13 @@ func ListInventories(ctx context.Context, c *cluster.Cluster, namespace string) 
 	return out, nil
 }
 
-func takeProjection(found map[plan.Owner]*Stored, cm *unstructured.Unstructured) {
+func takeProjection(found map[plan.Owner]*Stored, cm *unstructured.Unstructured, like plan.Owner) {
 	name, ok := strings.CutPrefix(cm.GetName(), inventoryPrefix)
 	if !ok || name == "" {
 		return
 	}
-	owner := plan.Inventory(cm.GetNamespace(), name)
+	owner := like
+	owner.Namespace, owner.Name = cm.GetNamespace(), name
 	p, err := parseProjection(cm, owner)
 	if err != nil {
 		p = Projection{Owner: owner}
@@ -85,11 +87,12 @@ func takeProjection(found map[plan.Owner]*Stored, cm *unstructured.Unstructured)
 }
 
 // takeRecords puts the parts of records together.
-func takeRecords(found map[plan.Owner]*Stored, chunks []*unstructured.Unstructured) {
+func takeRecords(found map[plan.Owner]*Stored, chunks []*unstructured.Unstructured, like plan.Owner) {
 	parts := map[plan.Owner][]*unstructured.Unstructured{}
 	for _, cm := range chunks {
 		owner, ok := ownerOfRecord(cm)
 		if ok && owner.Kind == plan.OwnerInventory && owner.Namespace == cm.GetNamespace() {
+			owner.LabelGroup, owner.Manager = like.LabelGroup, like.Manager
 			parts[owner] = append(parts[owner], cm)
 		}
 	}
