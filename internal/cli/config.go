@@ -97,7 +97,7 @@ func (a *app) config() (configuration, error) {
 	c := defaultConfig()
 	path, err := configPath()
 	if err != nil {
-		return c, nil //nolint:nilerr // without a home there is no file in it
+		return c, nil // without a home there is no file in it
 	}
 	file, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -137,8 +137,8 @@ func TestInventoriesAreToldFromOtherConfigMaps(t *testing.T) {
 	elsewhere := part.DeepCopy()
 	elsewhere.SetNamespace("elsewhere")
 	found := map[plan.Owner]*Stored{}
-	takeProjection(found, projected(t, Projection{Owner: owner, Source: "here"}, id, object.ID{Kind: "Pod", Namespace: "shop", Name: "gone"}))
-	takeRecords(found, []*unstructured.Unstructured{part, foreign, elsewhere})
+	takeProjection(found, projected(t, Projection{Owner: owner, Source: "here"}, id, object.ID{Kind: "Pod", Namespace: "shop", Name: "gone"}), plan.Inventory("", "any"))
+	takeRecords(found, []*unstructured.Unstructured{part, foreign, elsewhere}, plan.Inventory("", "any"))
 	if len(found) != 1 || found[owner] == nil || found[owner].Record == nil {
 		t.Fatalf("found %v", found)
 	}
