@@ -35,6 +35,12 @@ ifeq ($(PACKAGES)$(RUN),)
 	@go run ./hack/gotest $(GOTESTFLAGS) -modules sandbox,bench -- -count=1 ./...
 endif
 
+.PHONY: sweep
+sweep: $(SANDBOX) ## Kill the command line before and after each of its writes: make test has a sample of it
+	@dir=.sandbox/sweep-$$$$; \
+	KUSTOMIZER_SWEEP=all $(SANDBOX) run --dir $$dir -- go run ./hack/gotest $(GOTESTFLAGS) -- -count=1 -timeout=60m -run '^TestCommandKilled' ./cmd/kustomizer && \
+	rm -rf $$dir
+
 ##@ Building
 
 .PHONY: build

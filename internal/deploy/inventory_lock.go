@@ -57,6 +57,7 @@ type runLock struct {
 	mu     sync.Mutex // guards what follows; held while the record is read or the lock is written
 	record *record.Record
 	held   bool
+	dead   record.Holder // another run that holds it, and gave no sign of life
 
 	stop    context.CancelFunc
 	beating sync.WaitGroup
@@ -86,7 +87,7 @@ func (l *runLock) load(ctx context.Context, read func(context.Context) (*record.
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	r, err := read(ctx)
-	if err == nil && !l.held && r.Holder().Name != "" {
+	if err == nil && !l.held && r.Holder().Name != "" && r.Holder() != l.dead {
 		r, err = l.watch(ctx, r, read)
 	}
 	if err != nil {
@@ -125,6 +126,7 @@ func (l *runLock) watch(ctx context.Context, r *record.Record, read func(context
 		}
 		r = now
 	}
+	l.dead = before
 	return r, nil
 }
 
@@ -181,15 +183,18 @@ func (l *runLock) sign(ctx context.Context, c *cluster.Cluster) error {
 	return l.record.Hold(ctx, c, l.now(), nil)
 }
 
-// release gives the lock back. That it can't be is no failure of the run: the next one waits until
-// it sees that nobody is alive.
+// release gives the lock back, also that of a dead run which this one, having nothing to write, did
+// not take over: else every later run would wait for it again. That it can't be given back is no
+// failure of the run: the next one waits until it sees that nobody is alive.
 func (l *runLock) release(ctx context.Context, c *cluster.Cluster) {
 	l.lost(nil)
-	if l.stop == nil {
+	if l.stop == nil && l.dead.Name == "" {
 		return
 	}
-	l.stop()
-	l.beating.Wait()
+	if l.stop != nil {
+		l.stop()
+		l.beating.Wait()
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()
 	_ = l.record.Hold(ctx, c, record.Holder{}, nil) // see above
