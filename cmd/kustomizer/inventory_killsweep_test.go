@@ -28,7 +28,7 @@ const (
 	// sweepVariable, set to "all", has every case of the sweep run, as `make sweep` does. Otherwise
 	// a fixed sample is.
 	sweepVariable = "KUSTOMIZER_SWEEP"
-	sweptAtOnce   = 4
+	sweptAtOnce   = 6
 	// convergesWithin is for a busy machine.
 	convergesWithin = 3 * time.Minute
 )
@@ -120,6 +120,7 @@ type cliRun struct {
 	*tool
 	*cliSweep
 	proxy   *testkit.Proxy
+	fault   atomic.Pointer[testkit.Hook] // what becomes of requests; nil: nothing
 	dir     string
 	foreign map[string]string // version of each object that is not ours, by resource and name
 }
@@ -178,7 +179,13 @@ func (s *cliSweep) killed(t *testing.T, at killPoint) {
 func (s *cliSweep) prepare(t *testing.T) *cliRun {
 	t.Helper()
 	k := newTool(t, testkit.Cluster(t))
-	run := &cliRun{tool: k, cliSweep: s, dir: t.TempDir(), proxy: testkit.FaultProxy(t, k.Env, k.user, nil)}
+	run := &cliRun{tool: k, cliSweep: s, dir: t.TempDir()}
+	run.proxy = testkit.FaultProxy(t, k.Env, k.user, func(r testkit.Request) testkit.Fault {
+		if fault := run.fault.Load(); fault != nil {
+			return (*fault)(r)
+		}
+		return testkit.Fault{}
+	})
 	k.through = run.proxy.Kubeconfig
 	writeFile(t, run.dir, "before.yaml", run.set(s.before, "one"))
 	writeFile(t, run.dir, "after.yaml", run.set(s.after, s.changed))
@@ -200,7 +207,7 @@ func (r *cliRun) args(killed bool) []string {
 	if killed {
 		return append(args, "--lock-heartbeat=1h", "--lock-timeout=3h")
 	}
-	return append(args, "--lock-heartbeat=100ms", "--lock-timeout=500ms")
+	return append(args, "--lock-heartbeat=1s", "--lock-timeout=4s")
 }
 
 // set returns manifests. A third of the objects is in another version, which is what an update

@@ -166,7 +166,7 @@ func (e *Engine) ApplyInventory(ctx context.Context, r InventoryRequest, progres
 // else changed; and it says what ended a run whose lock was lost.
 func (e *Engine) settled(ctx, held context.Context, out Outcome, projection record.Projection) Outcome {
 	if out.Err != nil {
-		if cause := context.Cause(held); ctx.Err() == nil && cause != nil {
+		if cause := context.Cause(held); ctx.Err() == nil && cause != nil && !errors.Is(out.Err, cause) {
 			out.Err = errors.Join(out.Err, cause)
 		}
 		return out

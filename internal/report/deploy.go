@@ -42,6 +42,9 @@ func ofRefused(code cause.Code) Problem {
 	switch code {
 	case cause.PermissionDenied, cause.Unauthorized:
 		p.Exit = ExitAuth
+	case cause.ServerUnavailable, cause.Throttled, cause.DiscoveryFailed, cause.WebhookUnavailable, cause.NamespaceGoing,
+		cause.BeingDeleted, cause.QuotaExceeded:
+		p.Exit = ExitFailed // nothing is wrong with the manifests: the same may be accepted later
 	}
 	return p
 }
