@@ -85,11 +85,7 @@ func (l *Layout) index() (*Manifest, error) {
 }
 
 func (l *Layout) writeIndex(index *Manifest) error {
-	raw, err := encode(struct {
-		SchemaVersion int          `json:"schemaVersion"`
-		MediaType     string       `json:"mediaType"`
-		Manifests     []Descriptor `json:"manifests"`
-	}{2, MediaTypeIndex, index.Manifests})
+	raw, err := Index(index.Manifests)
 	if err != nil {
 		return err
 	}

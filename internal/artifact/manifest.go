@@ -149,6 +149,19 @@ func (m *Manifest) Layer(mediaType string) (Descriptor, error) {
 	return Descriptor{}, &LayerError{MediaType: mediaType}
 }
 
+// Index writes the list of manifests that an index is.
+func Index(manifests []Descriptor) ([]byte, error) {
+	raw, err := encode(struct {
+		SchemaVersion int          `json:"schemaVersion"`
+		MediaType     string       `json:"mediaType"`
+		Manifests     []Descriptor `json:"manifests"`
+	}{2, MediaTypeIndex, manifests})
+	if err != nil {
+		return nil, fmt.Errorf("writing an index: %w", err)
+	}
+	return raw, nil
+}
+
 // encode writes JSON that is the same everywhere: maps are sorted, and nothing is escaped for HTML.
 func encode(v any) ([]byte, error) {
 	var b bytes.Buffer

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"slices"
 
 	"github.com/kustomizer/kustomizer/internal/artifact"
 	"github.com/kustomizer/kustomizer/internal/registry"
@@ -114,23 +113,8 @@ func (e repositoryEnd) tag(ctx context.Context, name string, d artifact.Descript
 	return e.client.Point(ctx, tag, d.Digest, d.MediaType, raw)
 }
 
-// refer sees that a referrer is found. A registry with an API for that has noticed it by itself; for
-// others it is added to the index under the tag that stands in for the API.
 func (e repositoryEnd) refer(ctx context.Context, subject artifact.Digest, referrer artifact.Descriptor) error {
-	known, err := e.referrers(ctx, subject)
-	if err != nil || slices.ContainsFunc(known, func(d artifact.Descriptor) bool { return d.Digest == referrer.Digest }) {
-		return err
-	}
-	raw, err := json.Marshal(struct {
-		SchemaVersion int                   `json:"schemaVersion"`
-		MediaType     string                `json:"mediaType"`
-		Manifests     []artifact.Descriptor `json:"manifests"`
-	}{2, artifact.MediaTypeIndex, append(known, referrer)})
-	if err != nil {
-		return fmt.Errorf("writing the list of referrers: %w", err)
-	}
-	index := artifact.Descriptor{MediaType: artifact.MediaTypeIndex, Digest: artifact.DigestOf(raw), Size: int64(len(raw))}
-	return e.tag(ctx, artifact.ReferrersTag(subject), index, raw)
+	return e.client.Refer(ctx, e.repo.At(subject), referrer)
 }
 
 // layoutEnd is a folder in the OCI image layout.

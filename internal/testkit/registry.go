@@ -143,8 +143,19 @@ type MemoryRegistry struct {
 // MemRegistry starts an empty registry that ends with the test.
 func MemRegistry(t testing.TB) *MemoryRegistry {
 	t.Helper()
+	return memRegistry(t)
+}
+
+// MemRegistryWithReferrers starts one that has the API for what refers to an
+// artifact, which [MemRegistry] has not.
+func MemRegistryWithReferrers(t testing.TB) *MemoryRegistry {
+	t.Helper()
+	return memRegistry(t, registry.WithReferrersSupport(true))
+}
+
+func memRegistry(t testing.TB, options ...registry.Option) *MemoryRegistry {
 	m := &MemoryRegistry{}
-	inner := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
+	inner := registry.New(append(options, registry.Logger(log.New(io.Discard, "", 0)))...)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		m.mu.Lock()
 		handler := inner
