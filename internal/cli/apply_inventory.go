@@ -75,6 +75,10 @@ func newApplyInventoryCmd(a *app) *cobra.Command {
 			"  # An artifact by tag, with where it comes from, into a namespace that is made for the inventory\n" +
 			"  kustomizer apply inventory app -n apps --create-namespace -a oci://ghcr.io/me/app:1.0.0 \\\n" +
 			"    --source=https://github.com/me/app --revision=v1.0.0\n\n" +
+			"  # Only if the artifact is signed by the workflow that makes releases\n" +
+			"  kustomizer apply inventory app -a oci://ghcr.io/me/app:1.0.0 --prune --verify \\\n" +
+			"    --certificate-oidc-issuer=https://token.actions.githubusercontent.com \\\n" +
+			"    --certificate-identity-regexp='https://github\\.com/me/app/\\.github/workflows/release\\.yaml@refs/tags/v.*'\n\n" +
 			"  # See what would happen\n" +
 			"  kustomizer apply inventory app -f ./manifests -p ./production.yaml --prune --dry-run\n\n" +
 			"  # What another tool prints\n" +
@@ -99,7 +103,7 @@ func newApplyInventoryCmd(a *app) *cobra.Command {
 // request checks the flags, collects the objects and connects.
 func (f *applyInventory) request(ctx context.Context, a *app, cmd *cobra.Command, name string) (deploy.InventoryRequest, *deploy.Engine, error) {
 	none := deploy.InventoryRequest{}
-	src, err := f.sources(a, cmd)
+	src, err := f.sources(ctx, a, cmd)
 	if err == nil {
 		err = f.lockFlags.check()
 	}

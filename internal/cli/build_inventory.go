@@ -24,6 +24,8 @@ func newBuildInventoryCmd(a *app) *cobra.Command {
 		Example: "  kustomizer build inventory app -k ./deploy\n\n" +
 			"  # An artifact with the patches of an environment\n" +
 			"  kustomizer build inventory app -a oci://ghcr.io/me/app:1.0.0 -p ./staging.yaml\n\n" +
+			"  # Only if it is signed\n" +
+			"  kustomizer build inventory app -a oci://ghcr.io/me/app:1.0.0 --verify --cosign-key=cosign.pub\n\n" +
 			"  # What another tool prints\n" +
 			"  helm template app ./chart | kustomizer build inventory app -f - -o name",
 		Args: positional("NAME"),
@@ -31,7 +33,7 @@ func newBuildInventoryCmd(a *app) *cobra.Command {
 	sources.AddFlags(cmd)
 	out.AddFlags(cmd, formatYAML, formatJSON, formatName)
 	cmd.RunE = a.run(ownTimeout, func(ctx context.Context, args []string) error {
-		src, err := sources.sources(a, cmd)
+		src, err := sources.sources(ctx, a, cmd)
 		if err == nil {
 			err = out.check()
 		}

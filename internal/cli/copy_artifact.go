@@ -35,6 +35,7 @@ type copyArtifact struct {
 	referrers         bool
 	imagesTo, mapping string
 	layer             string
+	trust             verifyFlags
 }
 
 // copyResult is what is printed with -o.
@@ -67,13 +68,15 @@ func newCopyArtifactCmd(a *app) *cobra.Command {
 			"  # To a place without a network, with the images: first to a file, there from the file\n" +
 			"  kustomizer copy artifact oci://ghcr.io/me/app:1.0.0 oci-layout:app.tar --with-images\n" +
 			"  kustomizer copy artifact oci-layout:app.tar:1.0.0 oci://registry.local/me/app --with-images --images-mapping=images.yaml\n\n" +
+			"  # Only what is signed, also without a network\n" +
+			"  kustomizer copy artifact oci-layout:app.tar:1.0.0 oci://registry.local/me/app --verify --cosign-key=cosign.pub\n\n" +
 			"  # Without its signatures\n" +
 			"  kustomizer copy artifact oci://ghcr.io/me/app:1.0.0 oci-layout:./app --referrers=false",
 		Args: positional("FROM", "TO"),
 	}
 	f.AddFlags(cmd)
 	cmd.RunE = a.run(fluxTimeout, func(ctx context.Context, args []string) error {
-		req, err := f.request(a, args)
+		req, err := f.request(ctx, a, cmd, args)
 		if err != nil {
 			return err
 		}
@@ -100,9 +103,10 @@ func (f *copyArtifact) AddFlags(cmd *cobra.Command) {
 	fs.StringVar(&f.mapping, "images-mapping", "", "file for the kustomization that gives images their new names (default: standard output)")
 	addLayerFlag(cmd, &f.layer)
 	f.identityFlags.AddFlags(fs)
+	f.trust.AddFlags(fs)
 }
 
-func (f *copyArtifact) request(a *app, args []string) (deploy.CopyRequest, error) {
+func (f *copyArtifact) request(ctx context.Context, a *app, cmd *cobra.Command, args []string) (deploy.CopyRequest, error) {
 	req := deploy.CopyRequest{Referrers: f.referrers, Images: f.images, LayerType: f.layer}
 	var err error
 	if req.From, err = copyPlace(args[0], true); err != nil {
@@ -115,6 +119,9 @@ func (f *copyArtifact) request(a *app, args []string) (deploy.CopyRequest, error
 		return req, badUsage("", "--images-to and --images-mapping are for --with-images")
 	}
 	if err := f.output.check(); err != nil {
+		return req, err
+	}
+	if req.Verify, err = f.trust.policy(ctx, a, cmd); err != nil {
 		return req, err
 	}
 	if req.ImagesBase = strings.TrimSuffix(strings.TrimPrefix(f.imagesTo, artifact.Scheme), "/"); req.ImagesBase == "" && req.To.Layout == "" {
@@ -186,6 +193,7 @@ func copyPlace(given string, source bool) (deploy.CopyPlace, error) {
 }
 
 func (f *copyArtifact) say(a *app, to string, got deploy.Copied) error {
+	a.sayVerified(got.Verified)
 	a.ui.Note("copied digest %s to %s", got.Digest, to)
 	if got.Referrers > 0 {
 		a.ui.Note("copied what belongs to it: %d", got.Referrers)

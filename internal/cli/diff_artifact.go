@@ -17,6 +17,7 @@ import (
 	"github.com/kustomizer/kustomizer/internal/object"
 	"github.com/kustomizer/kustomizer/internal/plan"
 	"github.com/kustomizer/kustomizer/internal/report"
+	"github.com/kustomizer/kustomizer/internal/trust"
 )
 
 // The formats that only "diff artifact" has.
@@ -31,6 +32,7 @@ type diffArtifact struct {
 	contentFlags
 	identityFlags
 	output
+	trust verifyFlags
 	layer string
 }
 
@@ -45,11 +47,14 @@ func newDiffArtifactCmd(a *app) *cobra.Command {
 		Example: "  kustomizer diff artifact oci://ghcr.io/me/app:1.0.0 oci://ghcr.io/me/app:1.1.0\n\n" +
 			"  # What a push would change, as a comment for a pull request\n" +
 			"  kustomizer diff artifact oci://ghcr.io/me/app:latest -k ./deploy -o markdown\n\n" +
+			"  # Between what is signed only\n" +
+			"  kustomizer diff artifact oci://ghcr.io/me/app:1.0.0 oci://ghcr.io/me/app:1.1.0 --verify --cosign-key=cosign.pub\n\n" +
 			"  # As a patch\n" +
 			"  kustomizer diff artifact oci://ghcr.io/me/app:latest --path=./deploy -o diff",
 		Args: positional("URL", "[URL...]"),
 	}
 	f.registryFlags.AddFlags(cmd.Flags())
+	f.trust.AddFlags(cmd.Flags())
 	f.contentFlags.AddFlags(a, cmd.Flags())
 	f.identityFlags.AddFlags(cmd.Flags())
 	f.output.AddFlags(cmd, "", formatUnified, formatJSON, formatYAML, formatMarkdown)
@@ -85,14 +90,18 @@ func (f *diffArtifact) differences(ctx context.Context, a *app, cmd *cobra.Comma
 	case len(args) == 1 && !f.given():
 		return nil, usagef(cmd, "%s needs a second URL, or one of --kustomize, --filename, --path", cmd.CommandPath())
 	}
-	before, err := f.pull(ctx, a, args[0])
+	policy, err := f.trust.policy(ctx, a, cmd)
+	if err != nil {
+		return nil, err
+	}
+	before, err := f.pull(ctx, a, args[0], policy)
 	if err != nil {
 		return nil, err
 	}
 	var after []*unstructured.Unstructured
 	switch {
 	case len(args) == 2:
-		after, err = f.pull(ctx, a, args[1])
+		after, err = f.pull(ctx, a, args[1], policy)
 	case f.path != "":
 		after, err = f.readTree(ctx, a)
 	default:
@@ -104,8 +113,8 @@ func (f *diffArtifact) differences(ctx context.Context, a *app, cmd *cobra.Comma
 	return deploy.Compare(before, after), nil
 }
 
-// pull returns the objects of an artifact.
-func (f *diffArtifact) pull(ctx context.Context, a *app, given string) ([]*unstructured.Unstructured, error) {
+// pull returns the objects of an artifact, if it is as the policy demands.
+func (f *diffArtifact) pull(ctx context.Context, a *app, given string, policy *trust.Policy) ([]*unstructured.Unstructured, error) {
 	ref, err := artifactURL(given)
 	if err != nil {
 		return nil, err
@@ -119,7 +128,7 @@ func (f *diffArtifact) pull(ctx context.Context, a *app, given string) ([]*unstr
 		return nil, err
 	}
 	defer client.Close()
-	return deploy.ArtifactObjects(ctx, deploy.PullRequest{Client: client, Reference: ref, LayerMediaType: f.layer, Keys: keys})
+	return deploy.ArtifactObjects(ctx, deploy.PullRequest{Client: client, Reference: ref, LayerMediaType: f.layer, Keys: keys, Verify: policy})
 }
 
 // readTree returns the objects of files as the agent would build them, were they pushed.

@@ -32,6 +32,7 @@ type inspectResult struct {
 	Objects     []objectResult    `json:"objects"`
 	Images      []string          `json:"images"`
 	Referrers   []referrerResult  `json:"referrers"` // such as signatures, not verified
+	Verified    *verifiedResult   `json:"verified,omitempty"`
 }
 
 type layerResult struct {
@@ -59,6 +60,7 @@ type referrerResult struct {
 func newInspectArtifactCmd(a *app) *cobra.Command {
 	var remote registryFlags
 	var decryption identityFlags
+	var verify verifyFlags
 	var out output
 	var imagesOnly bool
 	var layer string
@@ -66,16 +68,21 @@ func newInspectArtifactCmd(a *app) *cobra.Command {
 		Use:   "artifact URL",
 		Short: "Show what is in an artifact",
 		Long: "Show what an artifact says about itself, the objects in it with the images that they name, and what belongs\n" +
-			"to it in the registry, such as signatures. The signatures are listed, not verified.",
+			"to it in the registry, such as signatures. The signatures are listed; verified are they only with --verify.",
 		Example: "  kustomizer inspect artifact oci://ghcr.io/me/app:1.0.0\n\n" +
 			"  # The images, one a line, as for a scanner\n" +
 			"  kustomizer inspect artifact oci://ghcr.io/me/app:1.0.0 --container-images\n\n" +
+			"  # Only if it is signed by a workflow, and by which\n" +
+			"  kustomizer inspect artifact oci://ghcr.io/me/app:1.0.0 --verify \\\n" +
+			"    --certificate-oidc-issuer=https://token.actions.githubusercontent.com \\\n" +
+			"    --certificate-identity-regexp='https://github\\.com/me/app/.*'\n\n" +
 			"  # The digest, as for a script\n" +
 			"  kustomizer inspect artifact oci://ghcr.io/me/app:1.0.0 -o json | jq -r .digest",
 		Args: positional("URL"),
 	}
 	remote.AddFlags(cmd.Flags())
 	decryption.AddFlags(cmd.Flags())
+	verify.AddFlags(cmd.Flags())
 	out.AddFlags(cmd, "", formatJSON, formatYAML)
 	cmd.Flags().BoolVar(&imagesOnly, "container-images", false, "list only the images that the objects name")
 	addLayerFlag(cmd, &layer)
@@ -91,12 +98,16 @@ func newInspectArtifactCmd(a *app) *cobra.Command {
 		if err != nil {
 			return err
 		}
+		policy, err := verify.policy(ctx, a, cmd)
+		if err != nil {
+			return err
+		}
 		client, err := remote.client(a, ref.Repository().Host())
 		if err != nil {
 			return err
 		}
 		defer client.Close()
-		got, err := deploy.Inspect(ctx, deploy.PullRequest{Client: client, Reference: ref, LayerMediaType: layer, Keys: keys})
+		got, err := deploy.Inspect(ctx, deploy.PullRequest{Client: client, Reference: ref, LayerMediaType: layer, Keys: keys, Verify: policy})
 		if err != nil {
 			return err
 		}
@@ -120,6 +131,10 @@ func inspectResultOf(got deploy.Inspection) inspectResult {
 		Source: got.Annotations[artifact.AnnotationSource], Revision: got.Annotations[artifact.AnnotationRevision],
 		Layers: []layerResult{}, Files: got.Files, Objects: []objectResult{}, Images: object.Images(got.Objects),
 		Referrers: []referrerResult{},
+	}
+	if got.Verified != nil {
+		proof := verifiedResultOf(*got.Verified)
+		out.Verified = &proof
 	}
 	if out.Images == nil {
 		out.Images = []string{}
@@ -174,6 +189,10 @@ func (a *app) showHeader(r inspectResult) {
 	line("Artifact", r.URL)
 	if version := r.Annotations[artifact.AnnotationVersion]; version != "" {
 		line("BuiltBy", "kustomizer/v"+strings.TrimPrefix(version, "v"))
+	}
+	if r.Verified != nil {
+		line("VerifiedBy", r.Verified.By)
+		line("SignedBy", r.Verified.signer())
 	}
 	if r.Created != nil {
 		line("CreatedAt", r.Created.Format(time.RFC3339))

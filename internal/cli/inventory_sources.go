@@ -17,6 +17,7 @@ import (
 type sourceFlags struct {
 	registryFlags
 	identityFlags
+	trust     verifyFlags
 	kustomize string
 	filenames []string
 	patches   []string
@@ -32,10 +33,11 @@ func (f *sourceFlags) AddFlags(cmd *cobra.Command) {
 	fs.StringSliceVarP(&f.patches, "patch", "p", nil, "files in the form of a kustomization with patches, applied over everything, one after another")
 	f.registryFlags.AddFlags(fs)
 	f.identityFlags.AddFlags(fs)
+	f.trust.AddFlags(fs)
 }
 
-// sources checks what was given, before anything is read.
-func (f *sourceFlags) sources(a *app, cmd *cobra.Command) (deploy.Sources, error) {
+// sources checks what was given, before any of it is read.
+func (f *sourceFlags) sources(ctx context.Context, a *app, cmd *cobra.Command) (deploy.Sources, error) {
 	if f.kustomize == "" && len(f.filenames) == 0 && len(f.artifacts) == 0 {
 		return deploy.Sources{}, usagef(cmd, "%s needs at least one of --kustomize, --filename, --artifact", cmd.CommandPath())
 	}
@@ -58,7 +60,11 @@ func (f *sourceFlags) sources(a *app, cmd *cobra.Command) (deploy.Sources, error
 		}
 		src.Artifacts = append(src.Artifacts, ref)
 	}
-	return src, nil
+	if f.trust.verify && len(src.Artifacts) == 0 {
+		return deploy.Sources{}, usagef(cmd, "--verify is for --artifact: there is nothing to verify")
+	}
+	src.Verify, err = f.trust.policy(ctx, a, cmd)
+	return src, err
 }
 
 // collect reads, pulls and builds what was given.
@@ -73,7 +79,8 @@ func (f *sourceFlags) collect(ctx context.Context, a *app, src deploy.Sources) (
 		return collected, err
 	}
 	c.order().Sort(collected.Objects)
-	for _, pinned := range collected.Artifacts {
+	for i, pinned := range collected.Artifacts {
+		a.sayVerified(collected.Verified[i])
 		a.ui.Note("pulled digest %s", pinned)
 	}
 	return collected, nil

@@ -17,6 +17,7 @@ func newPullCmd(a *app) *cobra.Command {
 func newPullArtifactCmd(a *app) *cobra.Command {
 	var remote registryFlags
 	var decryption identityFlags
+	var verify verifyFlags
 	var dir, layer string
 	var force bool
 	cmd := &cobra.Command{
@@ -31,12 +32,15 @@ func newPullArtifactCmd(a *app) *cobra.Command {
 			"  kustomizer pull artifact oci://ghcr.io/me/app:1.0.0 -o ./app --force\n\n" +
 			"  # One that is encrypted\n" +
 			"  kustomizer pull artifact oci://ghcr.io/me/app:1.0.0 --age-identities=./key.txt\n\n" +
+			"  # Only if it is signed with a key\n" +
+			"  kustomizer pull artifact oci://ghcr.io/me/app:1.0.0 --verify --cosign-key=cosign.pub\n\n" +
 			"  # By digest\n" +
 			"  kustomizer pull artifact oci://ghcr.io/me/app@sha256:<digest>",
 		Args: positional("URL"),
 	}
 	remote.AddFlags(cmd.Flags())
 	decryption.AddFlags(cmd.Flags())
+	verify.AddFlags(cmd.Flags())
 	cmd.Flags().StringVarP(&dir, "output", "o", "", "directory to write the files to; it must be empty or not exist")
 	cmd.Flags().BoolVar(&force, "force", false, "write to a directory that is not empty: over files of the same name, others are left alone")
 	addLayerFlag(cmd, &layer)
@@ -52,17 +56,22 @@ func newPullArtifactCmd(a *app) *cobra.Command {
 		if err != nil {
 			return err
 		}
+		policy, err := verify.policy(ctx, a, cmd)
+		if err != nil {
+			return err
+		}
 		client, err := remote.client(a, ref.Repository().Host())
 		if err != nil {
 			return err
 		}
 		defer client.Close()
 		got, err := deploy.PullArtifact(ctx, deploy.PullRequest{
-			Client: client, Reference: ref, LayerMediaType: layer, Keys: keys, Dir: dir, Force: force,
+			Client: client, Reference: ref, LayerMediaType: layer, Keys: keys, Dir: dir, Force: force, Verify: policy,
 		})
 		if err != nil {
 			return err
 		}
+		a.sayVerified(got.Verified)
 		a.ui.Note("pulled digest %s", got.Pinned)
 		switch {
 		case dir != "":

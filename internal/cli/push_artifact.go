@@ -27,6 +27,7 @@ type pushArtifact struct {
 	guardFlags
 	recipientFlags
 	output
+	signing                   signFlags
 	layerMediaType            string
 	tags                      []string
 	allowEmpty, requireImages bool
@@ -45,6 +46,7 @@ type pushResult struct {
 	Tags       []taggedResult `json:"tags"`
 	Objects    []string       `json:"objects"`
 	Files      []string       `json:"files,omitempty"`
+	Signatures []signedResult `json:"signatures,omitempty"`
 }
 
 const pushLong = `Build manifests, publish the objects as an OCI artifact and let a tag point to it; or, with --path,
@@ -71,6 +73,9 @@ func newPushArtifactCmd(a *app) *cobra.Command {
 			"  kustomizer push artifact oci://ghcr.io/me/app:1.0.0 --path=./deploy --ignore-paths=\"*.md\"\n\n" +
 			"  # Readable only with one of two keys\n" +
 			"  kustomizer push artifact oci://ghcr.io/me/app:1.0.0 -k ./deploy --age-recipients=age1… --age-recipients=./team.pub\n\n" +
+			"  # Signed before the tag points to it, as the workflow that runs this or with a key\n" +
+			"  kustomizer push artifact oci://ghcr.io/me/app:1.0.0 -k ./deploy --sign\n" +
+			"  kustomizer push artifact oci://ghcr.io/me/app:1.0.0 -k ./deploy --sign --cosign-key=cosign.key\n\n" +
 			"  # With where it comes from, unless a later run was faster\n" +
 			"  kustomizer push artifact oci://ghcr.io/me/app:latest -k ./deploy --tag-only-if-newer \\\n" +
 			"    --source=https://github.com/me/app --revision=\"main@sha1:$(git rev-parse HEAD)\" --created=\"$(git log -1 --format=%cI)\"",
@@ -86,6 +91,10 @@ func newPushArtifactCmd(a *app) *cobra.Command {
 		if err != nil {
 			return err
 		}
+		signer, layouts, err := f.signing.signer(ctx, a, cmd)
+		if err != nil {
+			return err
+		}
 		client, err := f.client(a, tag.Repository().Host())
 		if err != nil {
 			return err
@@ -93,7 +102,7 @@ func newPushArtifactCmd(a *app) *cobra.Command {
 		defer client.Close()
 		return f.publish(ctx, a, cmd, deploy.PublishRequest{
 			Client: client, Tag: tag, MoreTags: f.tags, Metadata: meta, AllowEmpty: f.allowEmpty,
-			Guard: f.guard(), LayerMediaType: f.layerMediaType, Recipients: recipients,
+			Guard: f.guard(), LayerMediaType: f.layerMediaType, Recipients: recipients, Sign: signer, Layouts: layouts,
 		})
 	})
 	return cmd
@@ -107,6 +116,7 @@ func (f *pushArtifact) AddFlags(a *app, cmd *cobra.Command) {
 	f.metadataFlags.AddFlags(fs)
 	f.guardFlags.AddFlags(fs)
 	f.recipientFlags.AddFlags(fs)
+	f.signing.AddFlags(fs)
 	f.output.AddFlags(cmd, "", formatJSON, formatYAML)
 	fs.StringSliceVar(&f.tags, "tag", nil, "further tags that are to point to the artifact")
 	fs.BoolVar(&f.allowEmpty, "allow-empty", false, "publish also if there is nothing to publish")
@@ -204,6 +214,7 @@ func (f *pushArtifact) say(a *app, req deploy.PublishRequest, got deploy.Publish
 	if !got.Sent {
 		a.ui.Note("nothing was sent: the registry has all of it")
 	}
+	a.saySigned(got.Pinned.Digest().String(), got.Signed)
 	a.sayMoved(got.Tags)
 	if !f.structured() {
 		return nil
@@ -213,6 +224,7 @@ func (f *pushArtifact) say(a *app, req deploy.PublishRequest, got deploy.Publish
 		Digest: got.Pinned.Digest().String(), Sent: got.Sent, Size: got.Size,
 		Source: req.Metadata.Source, Revision: req.Metadata.Revision,
 		Tags: taggedResults(got.Tags), Objects: []string{}, Files: got.Files,
+		Signatures: signedResults(got.Pinned.Digest().String(), got.Signed),
 	}
 	for _, u := range req.Objects {
 		result.Objects = append(result.Objects, object.Of(u).String())

@@ -41,6 +41,8 @@ func (a *app) commands() []*cobra.Command {
 		newPullCmd(a),
 		newTagCmd(a),
 		newCopyCmd(a),
+		newSignCmd(a),
+		newVerifyCmd(a),
 		newListCmd(a),
 		newBuildCmd(a),
 		newApplyCmd(a),

@@ -18,6 +18,7 @@ import (
 	"github.com/kustomizer/kustomizer/internal/registry"
 	"github.com/kustomizer/kustomizer/internal/render"
 	"github.com/kustomizer/kustomizer/internal/store"
+	"github.com/kustomizer/kustomizer/internal/trust"
 )
 
 // Sources says where the objects of a set come from. What is given is taken together, in the order
@@ -32,12 +33,14 @@ type Sources struct {
 	// Client returns a client for the registry of a host; it is closed when it is not needed any
 	// more. It is called only where there are artifacts.
 	Client func(host string) (*registry.Client, error)
+	Verify *trust.Policy // what is demanded of the artifacts; nil for nothing
 }
 
 // Collected is what sources hold.
 type Collected struct {
 	Objects   []*unstructured.Unstructured // normalised, in the order of [object.Sort]
 	Artifacts []artifact.Pinned            // what the artifacts were, in the order in which they were named
+	Verified  []*trust.Verified            // by what each of them is trusted; nil where nothing was demanded
 	Digest    string                       // of the objects: the same objects have the same one
 }
 
@@ -67,13 +70,14 @@ func Collect(ctx context.Context, src Sources) (Collected, error) {
 	if err != nil {
 		return Collected{}, err
 	}
-	return Collected{Objects: objs, Artifacts: c.artifacts, Digest: artifact.DigestOf(text).String()}, nil
+	return Collected{Objects: objs, Artifacts: c.artifacts, Verified: c.verified, Digest: artifact.DigestOf(text).String()}, nil
 }
 
 // collector takes objects together and remembers where each came from.
 type collector struct {
 	objects   []*unstructured.Unstructured
 	artifacts []artifact.Pinned
+	verified  []*trust.Verified
 	seen      map[object.ID]object.Position
 }
 
@@ -124,7 +128,7 @@ func (c *collector) pull(ctx context.Context, src Sources) error {
 		return err
 	}
 	for _, ref := range src.Artifacts {
-		if err := c.pullOne(ctx, src, ref, FetchRequest{Store: st, Reference: ref, WorkDir: work}); err != nil {
+		if err := c.pullOne(ctx, src, ref, FetchRequest{Store: st, Reference: ref, WorkDir: work, Verify: src.Verify}); err != nil {
 			return err
 		}
 	}
@@ -152,5 +156,6 @@ func (c *collector) pullOne(ctx context.Context, src Sources, ref artifact.Refer
 		}
 	}
 	c.artifacts = append(c.artifacts, got.Pinned)
+	c.verified = append(c.verified, got.Verified)
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/kustomizer/kustomizer/internal/artifact"
 	"github.com/kustomizer/kustomizer/internal/registry"
+	"github.com/kustomizer/kustomizer/internal/trust"
 )
 
 // CopyPlace is where an artifact is, or is to be: in a registry, or, if Layout is not empty, in a
@@ -31,8 +32,9 @@ type CopyRequest struct {
 	Referrers  bool // with what belongs to the artifact, such as signatures
 	Images     bool // with the images that its objects name
 	ImagesBase string
-	LayerType  string // of the layer with the objects; empty for the first that can be read
-	Keys       Keys   // to find the images of an artifact that is encrypted; nil for none
+	LayerType  string        // of the layer with the objects; empty for the first that can be read
+	Keys       Keys          // to find the images of an artifact that is encrypted; nil for none
+	Verify     *trust.Policy // what is demanded of the artifact before it is copied; nil for nothing
 }
 
 // Copied says what was copied.
@@ -43,6 +45,7 @@ type Copied struct {
 	Blobs     int    // that were sent
 	Referrers int
 	Images    []CopiedImage
+	Verified  *trust.Verified // by what it is trusted, where that was demanded
 }
 
 // CopyArtifact copies an artifact, by digest and unchanged, with what belongs to it. The tag is set last.
@@ -143,6 +146,9 @@ func (c *copier) run(ctx context.Context) error {
 		return err
 	}
 	c.done.Digest = digest
+	if c.done.Verified, err = verified(ctx, c.from.trusted(), c.from.repository().At(digest), c.req.Verify); err != nil {
+		return err
+	}
 	raw, d, err := c.copyManifest(ctx, c.from, c.to, digest)
 	if err != nil {
 		return err

@@ -11,6 +11,7 @@ import (
 	"github.com/kustomizer/kustomizer/internal/artifact"
 	"github.com/kustomizer/kustomizer/internal/registry"
 	"github.com/kustomizer/kustomizer/internal/store"
+	"github.com/kustomizer/kustomizer/internal/trust"
 )
 
 // end is a place that artifacts are copied from or to: a repository, or a folder.
@@ -27,6 +28,10 @@ type end interface {
 	putManifest(ctx context.Context, d artifact.Descriptor, raw []byte) error
 	tag(ctx context.Context, name string, d artifact.Descriptor, raw []byte) error
 	refer(ctx context.Context, subject artifact.Digest, referrer artifact.Descriptor) error
+	// trusted is the place as signatures are looked for in it, and repository its name in them: that of
+	// a folder is empty.
+	trusted() trust.Place
+	repository() artifact.Repository
 	String() string
 }
 
@@ -38,6 +43,10 @@ type repositoryEnd struct {
 }
 
 func (e repositoryEnd) String() string { return e.repo.URL() }
+
+func (e repositoryEnd) trusted() trust.Place { return trust.InRegistry(e.client, e.repo) }
+
+func (e repositoryEnd) repository() artifact.Repository { return e.repo }
 
 func (e repositoryEnd) resolve(ctx context.Context, name string) (artifact.Digest, bool, error) {
 	tag, err := e.repo.Tag(name)
@@ -124,6 +133,10 @@ type layoutEnd struct {
 }
 
 func (e layoutEnd) String() string { return e.name }
+
+func (e layoutEnd) trusted() trust.Place { return trust.InLayout(e.layout) }
+
+func (e layoutEnd) repository() artifact.Repository { return artifact.Repository{} }
 
 func (e layoutEnd) resolve(_ context.Context, tag string) (artifact.Digest, bool, error) {
 	d, found, err := e.layout.Has(tag)

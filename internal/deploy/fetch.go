@@ -10,6 +10,7 @@ import (
 	"github.com/kustomizer/kustomizer/internal/artifact"
 	"github.com/kustomizer/kustomizer/internal/registry"
 	"github.com/kustomizer/kustomizer/internal/store"
+	"github.com/kustomizer/kustomizer/internal/trust"
 )
 
 // FetchRequest says which artifact to fetch, and where to keep it.
@@ -21,6 +22,9 @@ type FetchRequest struct {
 	Known          string
 	LayerMediaType string // of the layer to take; empty for the first one
 	WorkDir        string // for unpacking on trial; empty for the system's
+	// Verify: what is demanded of what the reference stands for, before anything of it is read. Nil
+	// demands nothing.
+	Verify *trust.Policy
 
 	// unpacks: whoever fetches unpacks it at once, so that a trial would be the same work twice.
 	unpacks bool
@@ -34,14 +38,19 @@ type Fetched struct {
 	Unchanged   bool   // it is the known one; the fields below are empty
 	Layer       artifact.Descriptor
 	Annotations map[string]string
+	Verified    *trust.Verified // by what it is trusted, where that was demanded
 }
 
 // Fetch resolves a reference, which is the only place where a tag is read, and brings the artifact
-// into the store. A tag that still points to what is known costs one request, a known digest none.
+// into the store. A tag that still points to what is known costs one request, a known digest none; what
+// is known was verified when it came.
 func Fetch(ctx context.Context, req FetchRequest) (Fetched, error) {
 	got, err := resolve(ctx, req)
 	if err != nil || got.Unchanged {
 		return got, err
+	}
+	if got.Verified, err = verified(ctx, trust.InRegistry(req.Client, got.Pinned.Repository()), got.Pinned, req.Verify); err != nil {
+		return Fetched{}, err
 	}
 	manifest, err := pullManifest(ctx, req.Client, got.Pinned)
 	if err != nil {

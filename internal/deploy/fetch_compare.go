@@ -73,7 +73,7 @@ func ArtifactObjects(ctx context.Context, req PullRequest) ([]*unstructured.Unst
 		return nil, err
 	}
 	got, err := Fetch(ctx, FetchRequest{
-		Client: req.Client, Store: st, Reference: req.Reference, LayerMediaType: req.LayerMediaType, WorkDir: work,
+		Client: req.Client, Store: st, Reference: req.Reference, LayerMediaType: req.LayerMediaType, WorkDir: work, Verify: req.Verify,
 	})
 	if err != nil {
 		return nil, err

@@ -18,6 +18,7 @@ import (
 	"github.com/kustomizer/kustomizer/internal/artifact"
 	"github.com/kustomizer/kustomizer/internal/registry"
 	"github.com/kustomizer/kustomizer/internal/store"
+	"github.com/kustomizer/kustomizer/internal/trust"
 )
 
 // ChecksumError says that the content of an artifact is not what its annotation says it is.
@@ -39,8 +40,9 @@ type PullRequest struct {
 	Keys           Keys   // for an artifact that is encrypted; nil for none
 	// Dir is where the files are written to; empty for nowhere. It must be empty or not exist, unless
 	// Force is set: then files are written over those of the same name, and others are left alone.
-	Dir   string
-	Force bool
+	Dir    string
+	Force  bool
+	Verify *trust.Policy // as of a [FetchRequest]
 }
 
 // Pulled is an artifact that was pulled for its files.
@@ -63,7 +65,7 @@ func PullArtifact(ctx context.Context, req PullRequest) (Pulled, error) {
 		return Pulled{}, err
 	}
 	got, err := Fetch(ctx, FetchRequest{
-		Client: req.Client, Store: st, Reference: req.Reference, LayerMediaType: req.LayerMediaType, WorkDir: work, unpacks: true,
+		Client: req.Client, Store: st, Reference: req.Reference, LayerMediaType: req.LayerMediaType, WorkDir: work, Verify: req.Verify, unpacks: true,
 	})
 	if err != nil {
 		return Pulled{}, err

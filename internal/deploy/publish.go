@@ -14,6 +14,7 @@ import (
 	"github.com/kustomizer/kustomizer/internal/object"
 	"github.com/kustomizer/kustomizer/internal/registry"
 	"github.com/kustomizer/kustomizer/internal/secrets"
+	"github.com/kustomizer/kustomizer/internal/trust"
 )
 
 // PublishRequest says what to publish, and where.
@@ -34,6 +35,9 @@ type PublishRequest struct {
 	// Images looks up the images that the objects name; what is missing refuses the artifact. Nil
 	// for not looking.
 	Images *registry.Client
+	// Sign: the artifact is signed, by digest, before any tag points to it. Nil for not signing.
+	Sign    *trust.Signer
+	Layouts []trust.Layout // of the signature; empty for the default
 }
 
 // Published says where an artifact is now.
@@ -43,6 +47,7 @@ type Published struct {
 	Files  []string          // of a tree
 	Size   int64             // of the layer
 	Tags   []registry.Tagged // what each tag points to now, and pointed to before
+	Signed []trust.Signed
 }
 
 // EmptyArtifactError says that there is nothing to publish.
@@ -81,12 +86,18 @@ func Publish(ctx context.Context, req PublishRequest) (Published, error) {
 		return out, asPushing(lookErr)
 	}
 	mover := tagMover{client: req.Client, guard: req.Guard, pinned: out.Pinned, created: req.Metadata.Created, known: known}
-	if err := mover.look(ctx, tags); err != nil || !mover.moves() {
+	if err := mover.look(ctx, tags); err != nil || !mover.moves() && req.Sign == nil {
 		out.Tags = mover.done
 		return out, asPushing(err)
 	}
 	if out.Sent, err = req.Client.Upload(ctx, req.Tag.Repository(), packed); err != nil {
 		return out, err
+	}
+	if req.Sign != nil {
+		out.Signed, err = trust.Sign(ctx, trust.SignRequest{Client: req.Client, Pinned: out.Pinned, Signer: *req.Sign, Layouts: req.Layouts})
+		if err != nil {
+			return out, fmt.Errorf("publishing %s without a signature, and without a tag: %w", out.Pinned, err)
+		}
 	}
 	err = mover.move(ctx, packed.MediaType, packed.Manifest)
 	out.Tags = mover.done

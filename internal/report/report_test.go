@@ -28,6 +28,7 @@ import (
 	"github.com/kustomizer/kustomizer/internal/plan"
 	"github.com/kustomizer/kustomizer/internal/registry"
 	"github.com/kustomizer/kustomizer/internal/render"
+	"github.com/kustomizer/kustomizer/internal/trust"
 )
 
 func TestErrorsHaveTheirExitCode(t *testing.T) {
@@ -81,6 +82,13 @@ func TestErrorsHaveTheirExitCode(t *testing.T) {
 		"registry gave other bytes":       {&registry.Error{Code: registry.DigestMismatch}, ExitUnverified, "RegistryDigestMismatch"},
 		"registry away":                   {&registry.Error{Code: registry.Unreachable}, ExitFailed, "RegistryUnreachable"},
 		"registry slow":                   {&registry.Error{Code: registry.TimedOut, Err: context.DeadlineExceeded}, ExitNotReady, "RegistryTimedOut"},
+		"no signature":                    {&trust.UntrustedError{Reason: trust.NoSignature}, ExitUnverified, "NoSignature"},
+		"wrong signature":                 {&trust.UntrustedError{Reason: trust.NotTrusted}, ExitUnverified, "NotTrusted"},
+		"no policy":                       {&trust.PolicyError{Message: "none"}, ExitUsage, "Policy"},
+		"key without a password":          {&trust.SigningError{Err: &trust.PasswordError{}}, ExitUsage, "KeyPassword"},
+		"no token":                        {&trust.TokenError{}, ExitAuth, "NoToken"},
+		"log away":                        {&trust.SigningError{Err: &trust.ServiceError{}}, ExitFailed, "SigningService"},
+		"registry away while signing":     {&trust.SigningError{Err: &registry.Error{Code: registry.Unauthorized}}, ExitAuth, "RegistryUnauthorized"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

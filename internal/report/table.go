@@ -22,7 +22,7 @@ import (
 // recognises an error words it.
 func table() []func(error) (Problem, bool) {
 	return []func(error) (Problem, bool){
-		ofSignal, ofInventory, ofCommand, ofInstall, ofCondition, ofSecrets, ofArtifact, ofBuild, ofRegistry, ofPublish, ofDeploy, ofCluster, ofNetwork, ofTimeout, ofSystem,
+		ofSignal, ofInventory, ofCommand, ofInstall, ofCondition, ofSecrets, ofArtifact, ofBuild, ofRegistry, ofTrust, ofPublish, ofDeploy, ofCluster, ofNetwork, ofTimeout, ofSystem,
 	}
 }
 
