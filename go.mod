@@ -7,6 +7,7 @@ require (
 	filippo.io/age v1.3.2 // encrypts artifacts, and decrypts them
 	github.com/Masterminds/semver/v3 v3.5.0 // which of two releases is newer
 	github.com/aymanbagabas/go-udiff v0.4.1 // the lines in which two texts differ
+	github.com/digitorus/timestamp v0.0.0-20231217203849-220c5c2851b7 // tests: an authority that times signatures
 	github.com/docker/cli v29.7.2+incompatible // Docker's configuration and credential helpers, read and written as docker does
 	github.com/fluxcd/cli-utils v1.3.0 // kstatus: what ready means for each kind, as Flux and kubectl see it
 	github.com/fluxcd/kustomize-controller/api v1.9.6 // the Kustomization's types
@@ -16,6 +17,7 @@ require (
 	github.com/go-logr/logr v1.4.4 // the agent's log, in the form that controller-runtime takes
 	github.com/go-openapi/runtime v0.33.0 // asks Rekor with bounds of our own
 	github.com/go-openapi/strfmt v0.27.0 // the formats that Rekor's client takes
+	github.com/google/certificate-transparency-go v1.3.3 // tests: certificates with a proof of their log
 	github.com/google/go-cmp v0.7.0 // tests: differences one can read
 	github.com/google/go-containerregistry v0.22.1 // references, authentication and images; a registry for tests
 	github.com/klauspost/compress v1.20.3 // gzip whose output does not change with the Go release, zstd
@@ -73,7 +75,6 @@ require (
 	github.com/cyphar/filepath-securejoin v0.6.1 // indirect
 	github.com/davecgh/go-spew v1.1.2-0.20180830191138-d8f796af33cc // indirect
 	github.com/digitorus/pkcs7 v0.0.0-20230818184609-3a137a874352 // indirect
-	github.com/digitorus/timestamp v0.0.0-20231217203849-220c5c2851b7 // indirect
 	github.com/docker/docker-credential-helpers v0.9.3 // indirect
 	github.com/emicklei/go-restful/v3 v3.13.0 // indirect
 	github.com/emirpasic/gods v1.18.1 // indirect
@@ -113,7 +114,6 @@ require (
 	github.com/golang-jwt/jwt/v4 v4.5.2 // indirect
 	github.com/golang/groupcache v0.0.0-20241129210726-2c02b8208cf8 // indirect
 	github.com/google/btree v1.1.3 // indirect
-	github.com/google/certificate-transparency-go v1.3.3 // indirect
 	github.com/google/gnostic-models v0.7.1 // indirect
 	github.com/google/uuid v1.6.0 // indirect
 	github.com/grpc-ecosystem/grpc-gateway/v2 v2.29.0 // indirect

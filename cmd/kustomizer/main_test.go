@@ -51,7 +51,7 @@ func runScripts(t *testing.T, pattern string, more func(*testscript.Env) error) 
 		Files:              files,
 		RequireUniqueNames: true,
 		UpdateScripts:      *update,
-		Cmds:               map[string]func(*testscript.TestScript, bool, []string){"exitcode": exitCodeIs, "settle": settle},
+		Cmds:               map[string]func(*testscript.TestScript, bool, []string){"exitcode": exitCodeIs, "settle": settle, "sigstore": startSigstore},
 		Setup: func(env *testscript.Env) error {
 			setup(env)
 			return more(env)
@@ -66,7 +66,7 @@ func setup(env *testscript.Env) {
 	env.Setenv("HOME", filepath.Join(env.WorkDir, ".home"))
 	env.Setenv("DOCKER_CONFIG", filepath.Join(env.WorkDir, ".docker"))
 	env.Setenv("LANG", "C.UTF-8")
-	for _, inherited := range []string{"KUBECONFIG", "GITHUB_ACTIONS", "GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY", "SOURCE_DATE_EPOCH", "NO_COLOR"} {
+	for _, inherited := range []string{"KUBECONFIG", "GITHUB_ACTIONS", "GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY", "SOURCE_DATE_EPOCH", "NO_COLOR", "SIGSTORE_ID_TOKEN", "ACTIONS_ID_TOKEN_REQUEST_URL", "COSIGN_PASSWORD"} {
 		env.Setenv(inherited, "")
 	}
 }
