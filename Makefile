@@ -5,7 +5,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null | sed 's/^v/
 TOOL := go tool -modfile=hack/tools/go.mod
 GORELEASER := go run github.com/goreleaser/goreleaser/v2@v2.13.0
 SANDBOX := sandbox/.build/sandbox
-NESTED := sandbox sandbox/kwok sandbox/registry bench bench/flux bench/kapp bench/oras
+NESTED := sandbox sandbox/kwok sandbox/registry bench bench/cosign bench/flux bench/kapp bench/oras
 PARALLEL := $(addprefix ./internal/,apply cli cluster controller deploy observe registry rehearse render store testkit)
 PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 
@@ -137,6 +137,13 @@ interop: $(SANDBOX) build ## See what Flux's source-controller and oras make of 
 	definitions=$$(cd bench/flux && go list -m -f '{{.Dir}}' github.com/fluxcd/source-controller)/config/crd/bases; \
 	$(SANDBOX) run --dir $$dir -- bench/.build/interop -kustomizer $(CURDIR)/bin/kustomizer -definitions $$definitions \
 		-source-controller $(CURDIR)/bench/.build/source-controller -oras $(CURDIR)/bench/.build/oras && rm -rf $$dir
+
+.PHONY: interop-cosign
+interop-cosign: build $(SANDBOX) ## Show that cosign and this program verify each other's signatures (builds cosign: minutes)
+	@mkdir -p bench/.build
+	@cd bench/cosign && go build -p 1 -trimpath -ldflags '-s -w' -o ../.build/cosign github.com/sigstore/cosign/v3/cmd/cosign
+	@dir=.sandbox/interop-$$$$; \
+	COSIGN=$(CURDIR)/bench/.build/cosign KUSTOMIZER=$(CURDIR)/bin/kustomizer $(SANDBOX) run --dir $$dir -- bench/cosign/interop.sh && rm -rf $$dir
 
 .PHONY: bench-smoke
 bench-smoke: ## Run every benchmark once

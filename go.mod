@@ -21,6 +21,7 @@ require (
 	github.com/google/go-cmp v0.7.0 // tests: differences one can read
 	github.com/google/go-containerregistry v0.22.1 // references, authentication and images; a registry for tests
 	github.com/klauspost/compress v1.20.3 // gzip whose output does not change with the Go release, zstd
+	github.com/notaryproject/notation-core-go v1.3.0 // tests: certificates as the Notary Project wants them
 	github.com/notaryproject/notation-go v1.3.2 // verifies signatures of the Notary Project
 	github.com/opencontainers/go-digest v1.0.0 // the type of digests that notation-go takes
 	github.com/opencontainers/image-spec v1.1.1 // the type of descriptors that notation-go takes
@@ -132,7 +133,6 @@ require (
 	github.com/modern-go/reflect2 v1.0.3-0.20250322232337-35a7c28c31ee // indirect
 	github.com/monochromegane/go-gitignore v0.0.0-20200626010858-205db1a8cc00 // indirect
 	github.com/munnerz/goautoneg v0.0.0-20191010083416-a7dc8b61c822 // indirect
-	github.com/notaryproject/notation-core-go v1.3.0 // indirect
 	github.com/notaryproject/notation-plugin-framework-go v1.0.0 // indirect
 	github.com/notaryproject/tspclient-go v1.0.0 // indirect
 	github.com/oklog/ulid/v2 v2.1.1 // indirect

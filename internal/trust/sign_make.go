@@ -39,7 +39,7 @@ func (s Signer) sign(ctx context.Context, content sign.Content, layout Layout) (
 	case s.Key != nil && s.Keyless != nil, s.Key == nil && s.Keyless == nil:
 		return nil, badPolicy("a signature needs either a key or an identity")
 	case s.Key != nil:
-		keys, err = newKeypair(s.Key.signer)
+		keys, err = newKeypair(s.Key.signer, s.Services.Rekor != "")
 	default:
 		keys, err = s.Keyless.prepare(ctx, s.Services, &opts)
 	}
@@ -78,21 +78,25 @@ func (s *proof) readCertificate(der []byte) error {
 	return nil
 }
 
-// keypair signs with a key as cosign does: with the hash of the curve's size, with Ed25519ph, with RSA
-// in PKCS #1 v1.5.
+// keypair signs with a key as cosign does: with the hash of the curve's size, with RSA in PKCS #1 v1.5.
+// With an Ed25519 key it signs the content itself, which is what cosign and Flux verify; what is logged
+// has to be hashed before (Ed25519ph), since the log takes hashes only.
 type keypair struct {
 	public crypto.PublicKey
 	signer sigstore.SignerVerifier
 	how    sigstore.AlgorithmDetails
 }
 
-func newKeypair(key crypto.Signer) (*keypair, error) {
-	load := options.WithED25519ph() // what the log can take
-	how, err := sigstore.GetDefaultAlgorithmDetails(key.Public(), load)
+func newKeypair(key crypto.Signer, logged bool) (*keypair, error) {
+	var load []sigstore.LoadOption
+	if logged {
+		load = append(load, options.WithED25519ph())
+	}
+	how, err := sigstore.GetDefaultAlgorithmDetails(key.Public(), load...)
 	if err != nil {
 		return nil, badPolicy("a key of this kind or length can't sign: %s", oneLine(err.Error()))
 	}
-	signer, err := sigstore.LoadDefaultSignerVerifier(key, load)
+	signer, err := sigstore.LoadDefaultSignerVerifier(key, load...)
 	if err != nil {
 		return nil, badPolicy("a key of this kind or length can't sign: %s", oneLine(err.Error()))
 	}
