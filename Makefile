@@ -145,6 +145,15 @@ interop-cosign: build $(SANDBOX) ## Show that cosign and this program verify eac
 	@dir=.sandbox/interop-$$$$; \
 	COSIGN=$(CURDIR)/bench/.build/cosign KUSTOMIZER=$(CURDIR)/bin/kustomizer $(SANDBOX) run --dir $$dir -- bench/cosign/interop.sh && rm -rf $$dir
 
+# Where Kubernetes' client is among the dependencies, it would all be compiled anew for fuzzing: of those
+# packages only the seeds run, with the tests. FUZZ=internal/registry has them fuzzed as well.
+.PHONY: fuzz-smoke
+fuzz-smoke: ## Let fuzz targets look for new input for a few seconds each: FUZZTIME=10m for longer
+	@git grep -h -o '^func Fuzz[A-Za-z]*' -- internal/artifact $(FUZZ) | sed 's/^func //' | while read -r target; do \
+		dir=$$(git grep -l "^func $$target(" -- internal cmd | xargs dirname); echo "$$target in $$dir"; \
+		go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(or $(FUZZTIME),3s) -parallel 2 ./$$dir || exit 1; \
+	done
+
 .PHONY: bench-smoke
 bench-smoke: ## Run every benchmark once
 	@go test -run '^$$' -bench . -benchtime 1x -benchmem $$(git grep -l "^func Benchmark" -- cmd internal hack | xargs -n1 dirname | sort -u | sed 's|^|./|')

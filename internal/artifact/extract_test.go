@@ -126,8 +126,16 @@ func limits() artifact.Limits {
 	}
 }
 
-func TestHostileArchivesAreRefusedAndTheirBenignTwinsAreNot(t *testing.T) {
-	t.Parallel()
+// hostileArchive is an archive with one fault, and the same without it.
+type hostileArchive struct {
+	hostile   []byte
+	mediaType string // gzipType if empty
+	want      artifact.Reason
+	twin      []byte
+	twinType  string // gzipType if empty
+}
+
+func hostileArchives() map[string]hostileArchive {
 	good := gz(archive(file("a.yaml")))
 	noise := func(n int) string { // does not compress well
 		b := make([]byte, n)
@@ -147,13 +155,7 @@ func TestHostileArchivesAreRefusedAndTheirBenignTwinsAreNot(t *testing.T) {
 	pathCases := func(name string) []byte {
 		return gz(archive(patched(file("placeholder"), 0, name+strings.Repeat("\x00", 100-len(name)))))
 	}
-	cases := map[string]struct {
-		hostile   []byte
-		mediaType string
-		want      artifact.Reason
-		twin      []byte
-		twinType  string
-	}{
+	return map[string]hostileArchive{
 		"path leaves upwards":        {hostile: gz(archive(file("../x"))), want: artifact.PathEscapes, twin: gz(archive(file("x")))},
 		"path leaves in its middle":  {hostile: gz(archive(file("a/../../x"))), want: artifact.PathEscapes, twin: gz(archive(file("a/x")))},
 		"path goes up and back":      {hostile: gz(archive(file("a/../x"))), want: artifact.PathEscapes, twin: gz(archive(file("a/..x")))},
@@ -320,7 +322,11 @@ func TestHostileArchivesAreRefusedAndTheirBenignTwinsAreNot(t *testing.T) {
 		"encrypted":             {hostile: []byte("age-encryption.org/v1\n"), mediaType: artifact.MediaTypeEncryptedLayer, want: artifact.Encrypted, twin: good},
 		"not an archive's type": {hostile: good, mediaType: "application/json", want: artifact.MediaTypeNotAccepted, twin: good},
 	}
-	for name, c := range cases {
+}
+
+func TestHostileArchivesAreRefusedAndTheirBenignTwinsAreNot(t *testing.T) {
+	t.Parallel()
+	for name, c := range hostileArchives() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			if c.mediaType == "" {

@@ -165,7 +165,7 @@ func (f *registryFlags) imageClient(a *app, host string) (*registry.Client, erro
 		return nil, err
 	}
 	both := perHost{host: host, own: given, others: a.docker()}
-	return registry.New(registry.Options{Credentials: both, Insecure: f.insecure, UserAgent: a.userAgent()})
+	return f.connect(a, both)
 }
 
 // perHost has credentials for one host from one place, and for all others from another.

@@ -30,7 +30,7 @@ type copyArtifact struct {
 	output
 	identityFlags
 	from, to          registryFlags
-	insecure          bool
+	connection        connectionFlags
 	images            bool
 	referrers         bool
 	imagesTo, mapping string
@@ -96,7 +96,7 @@ func (f *copyArtifact) AddFlags(cmd *cobra.Command) {
 	f.output.AddFlags(cmd, "", formatJSON, formatYAML)
 	fs.StringVar(&f.from.creds, "from-creds", "", "credentials for the registry of FROM, as USER:PASSWORD; prefer kustomizer login")
 	fs.StringVar(&f.to.creds, "to-creds", "", "credentials for the registry of TO, as USER:PASSWORD; prefer kustomizer login")
-	fs.BoolVar(&f.insecure, "insecure-registry", false, "allow plain HTTP to registries that are not on this machine")
+	f.connection.AddFlags(fs)
 	fs.BoolVar(&f.referrers, "referrers", true, "with what belongs to the artifact, such as signatures and SBOMs")
 	fs.BoolVar(&f.images, "with-images", false, "with the images that its objects name")
 	fs.StringVar(&f.imagesTo, "images-to", "", "where in a registry images go, below which are the names of theirs (default: beside TO)")
@@ -153,7 +153,7 @@ func (f *copyArtifact) client(a *app, req deploy.CopyRequest) (*registry.Client,
 		}
 		credentials = perHost{host: host, own: own, others: credentials}
 	}
-	return registry.New(registry.Options{Credentials: credentials, Insecure: f.insecure, UserAgent: a.userAgent()})
+	return f.connection.connect(a, credentials)
 }
 
 // copyPlace reads an argument: a reference, or the path of a layout with a tag or a digest.

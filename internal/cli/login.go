@@ -13,7 +13,7 @@ import (
 )
 
 func newLoginCmd(a *app) *cobra.Command {
-	var remote registryFlags
+	var remote connectionFlags
 	var secret password
 	var username string
 	cmd := &cobra.Command{
@@ -27,7 +27,7 @@ func newLoginCmd(a *app) *cobra.Command {
 		Args: positional("HOST"),
 	}
 	secret.AddFlags(cmd.Flags())
-	remote.addInsecure(cmd.Flags())
+	remote.AddFlags(cmd.Flags())
 	cmd.Flags().StringVarP(&username, "username", "u", "", "user name (required)")
 	cmd.RunE = a.run(ownTimeout, func(ctx context.Context, args []string) error {
 		host, err := loginHost(args[0])
@@ -41,7 +41,7 @@ func newLoginCmd(a *app) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		client, err := registry.New(registry.Options{Insecure: remote.insecure, UserAgent: a.userAgent()})
+		client, err := remote.connect(a, nil)
 		if err != nil {
 			return err
 		}

@@ -14,18 +14,14 @@ import (
 
 // registryFlags is the group of flags that say how a registry is reached.
 type registryFlags struct {
-	creds    string
-	insecure bool
+	connectionFlags
+	creds string
 }
 
 // AddFlags adds the group to a command.
 func (f *registryFlags) AddFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&f.creds, "creds", "", "credentials for the registry, as USER:PASSWORD; visible to others on this machine, so prefer kustomizer login")
-	f.addInsecure(fs)
-}
-
-func (f *registryFlags) addInsecure(fs *pflag.FlagSet) {
-	fs.BoolVar(&f.insecure, "insecure-registry", false, "allow plain HTTP to registries that are not on this machine")
+	f.connectionFlags.AddFlags(fs)
 }
 
 // client makes a client for the registry of a repository, with the credentials of the flag or those
@@ -38,7 +34,7 @@ func (f *registryFlags) client(a *app, host string) (*registry.Client, error) {
 	if f.creds != "" {
 		a.ui.Warn("credentials on the command line are visible to others: prefer %s login", a.program.name())
 	}
-	return registry.New(registry.Options{Credentials: credentials, Insecure: f.insecure, UserAgent: a.userAgent()})
+	return f.connect(a, credentials)
 }
 
 func (f *registryFlags) credentials(a *app, host string) (registry.Credentials, error) {

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"crypto/tls"
+	"io"
+	"os"
+
+	"github.com/spf13/pflag"
+
+	"github.com/kustomizer/kustomizer/internal/registry"
+)
+
+// connectionFlags is the group of flags that say how a connection to a registry is made and trusted.
+type connectionFlags struct {
+	insecure                 bool
+	caFile                   string
+	certificateFile, keyFile string
+}
+
+// AddFlags adds the group to a command.
+func (f *connectionFlags) AddFlags(fs *pflag.FlagSet) {
+	fs.BoolVar(&f.insecure, "insecure-registry", false, "allow plain HTTP to registries that are not on this machine")
+	fs.StringVar(&f.caFile, "registry-ca-file", "", "file with certificates of authorities that registries are trusted by, beside the system's")
+	fs.StringVar(&f.certificateFile, "registry-cert-file", "", "file with the client certificate for registries that ask for one")
+	fs.StringVar(&f.keyFile, "registry-key-file", "", "file with the private key of --registry-cert-file")
+}
+
+// connect makes a client.
+func (f *connectionFlags) connect(a *app, credentials registry.Credentials) (*registry.Client, error) {
+	o := registry.Options{Credentials: credentials, Insecure: f.insecure, UserAgent: a.userAgent()}
+	if f.caFile != "" {
+		pem, err := readPEM("--registry-ca-file", f.caFile)
+		if err != nil {
+			return nil, err
+		}
+		o.CA = pem
+	}
+	if err := f.addCertificate(&o); err != nil {
+		return nil, err
+	}
+	client, err := registry.New(o)
+	if err != nil {
+		return nil, badUsage("give a file with certificates in PEM form", "--registry-ca-file %s: no certificate in PEM form", f.caFile)
+	}
+	return client, nil
+}
+
+func (f *connectionFlags) addCertificate(o *registry.Options) error {
+	switch {
+	case f.certificateFile == "" && f.keyFile == "":
+		return nil
+	case f.certificateFile == "" || f.keyFile == "":
+		return badUsage("", "--registry-cert-file and --registry-key-file belong together")
+	}
+	certificate, err := readPEM("--registry-cert-file", f.certificateFile)
+	if err != nil {
+		return err
+	}
+	key, err := readPEM("--registry-key-file", f.keyFile)
+	if err != nil {
+		return err
+	}
+	pair, err := tls.X509KeyPair(certificate, key)
+	if err != nil {
+		return badUsage("give a certificate and its private key, both in PEM form", "%s and %s are not a certificate and its private key", f.certificateFile, f.keyFile)
+	}
+	o.Certificate = &pair
+	return nil
+}
+
+// readPEM reads a small file that a flag names.
+func readPEM(flag, name string) ([]byte, error) {
+	const most = 1 << 20
+	file, err := os.Open(name)
+	if err != nil {
+		return nil, badUsage("check the path "+name, "%s: %s", flag, err)
+	}
+	defer file.Close()
+	content, err := io.ReadAll(io.LimitReader(file, most))
+	if err != nil {
+		return nil, badUsage("check the path "+name, "%s: %s", flag, err)
+	}
+	return content, nil
+}
