@@ -5,8 +5,9 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null | sed 's/^v/
 TOOL := go tool -modfile=hack/tools/go.mod
 GORELEASER := go run github.com/goreleaser/goreleaser/v2@v2.13.0
 SANDBOX := sandbox/.build/sandbox
-NESTED := sandbox sandbox/kwok sandbox/registry bench bench/cosign bench/flux bench/kapp bench/oras
+NESTED := sandbox sandbox/kwok sandbox/registry bench bench/cosign bench/flux bench/kapp bench/oras bench/peers
 PARALLEL := $(addprefix ./internal/,apply cli cluster controller deploy observe registry rehearse render store testkit)
+GOLDEN := TestTheGoldenDigest|TestATreeHasTheSameDigest|TestCompressedBytes
 PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 
 # What kubectl and the linter remember stays here, too.
@@ -153,6 +154,24 @@ fuzz-smoke: ## Let fuzz targets look for new input for a few seconds each: FUZZT
 		dir=$$(git grep -l "^func $$target(" -- internal cmd | xargs dirname); echo "$$target in $$dir"; \
 		go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(or $(FUZZTIME),3s) -parallel 2 ./$$dir || exit 1; \
 	done
+
+.PHONY: bench-artifacts
+bench-artifacts: $(SANDBOX) ## Measure push and pull beside oras, crane and Flux's library: BENCHFLAGS='-runs 9'
+	@cd bench/peers && go build -p 1 -trimpath -ldflags '-s -w' -o ../.build/ github.com/google/go-containerregistry/cmd/crane ./flux
+	@cd bench/oras && go build -p 1 -trimpath -ldflags '-s -w' -o ../.build/oras oras.land/oras/cmd/oras
+	@CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(or $(VERSION),dev)' -o bench/.build/kustomizer ./cmd/kustomizer
+	@cd bench && go build -o .build/artifacts ./artifacts
+	@dir=.sandbox/bench-$$$$; $(SANDBOX) run --dir $$dir -- sh -c 'cd bench && exec .build/artifacts $(BENCHFLAGS)' && rm -rf $$dir
+
+# arm64 is tried where there is an emulator: GOLDEN_ARM64=qemu-aarch64-static.
+.PHONY: golden
+golden: ## Compute the golden digest by programs for other processors, and without assembler
+	@GOARCH=386 CGO_ENABLED=0 go test -count=1 -run '$(GOLDEN)' ./internal/artifact
+	@CGO_ENABLED=0 go test -count=1 -tags noasm,purego -run '$(GOLDEN)' ./internal/artifact
+	@GODEBUG=cpu.all=off CGO_ENABLED=0 go test -count=1 -run '$(GOLDEN)' ./internal/artifact
+ifneq ($(GOLDEN_ARM64),)
+	@GOARCH=arm64 CGO_ENABLED=0 go test -count=1 -exec $(GOLDEN_ARM64) -run '$(GOLDEN)' ./internal/artifact
+endif
 
 .PHONY: bench-smoke
 bench-smoke: ## Run every benchmark once
