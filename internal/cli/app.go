@@ -34,6 +34,7 @@ type app struct {
 	// workflow is the step of GitHub Actions that this runs in, if any.
 	workflow *workflow
 
+	clock     *limited      // of the command that runs; nil where it has no limit
 	timeout   time.Duration // of the flag; zero for the command's own
 	namespace string        // of the flag
 	kube      *genericclioptions.ConfigFlags
@@ -48,7 +49,7 @@ func newApp(program Program, streams Streams) *app {
 // addGlobalFlags adds the flags that every command has. Those that choose the cluster are not
 // shown in each command's help but by "options".
 func (a *app) addGlobalFlags(fs *pflag.FlagSet) {
-	fs.DurationVar(&a.timeout, "timeout", 0, "how long the command may take, waits included (default 1m0s; 5m0s for commands on resources in the cluster)")
+	fs.DurationVar(&a.timeout, "timeout", 0, "how long the command may take, waits included and the time of an answer not (default 1m0s; 5m0s for commands on resources in the cluster)")
 	fs.StringVarP(&a.namespace, "namespace", "n", "", "namespace of what the command is about (env KUSTOMIZER_NAMESPACE; for resources in the cluster the default is "+fluxNamespace+")")
 	connection := pflag.NewFlagSet("connection", pflag.ContinueOnError)
 	a.addConnectionFlags(connection)
@@ -81,9 +82,9 @@ func (a *app) run(limit time.Duration, do body) func(*cobra.Command, []string) e
 			return err
 		}
 		if limit > 0 {
-			var cancel context.CancelFunc
-			ctx, cancel = context.WithTimeoutCause(ctx, limit, &report.TimeoutError{After: limit})
+			clock, cancel := withLimit(ctx, limit, &report.TimeoutError{After: limit})
 			defer cancel()
+			ctx, a.clock = clock, clock
 		}
 		return withHelp(cmd, explainEnd(ctx, do(ctx, args)))
 	}

@@ -137,7 +137,7 @@ func (f *applyInventory) request(ctx context.Context, a *app, cmd *cobra.Command
 // applyInventory runs a request and tells how it goes on.
 func (a *app) applyInventory(ctx context.Context, cmd *cobra.Command, f applyInventory, engine *deploy.Engine, req deploy.InventoryRequest) error {
 	a.ui.Note("applying %d manifest(s)...", len(req.Collected.Objects))
-	progress := a.inventoryProgress(req.Policy.Order, "waiting for resources to become ready...")
+	progress := a.inventoryProgress(ctx, req.Policy.Order, "waiting for resources to become ready...")
 	consent := consent{app: a, cmd: cmd, sure: f.confirmation, given: map[object.ID]bool{}}
 	first := true
 	req.Approve = func(_ context.Context, p *plan.Plan) error {
@@ -145,13 +145,13 @@ func (a *app) applyInventory(ctx context.Context, cmd *cobra.Command, f applyInv
 			return err
 		}
 		if first {
-			progress.planned(p.Steps)
+			progress.planned(slices.Concat(p.Steps, p.Stale)...)
 		}
 		first = false
 		return nil
 	}
 	out := engine.ApplyInventory(ctx, req, progress.hooks())
-	progress.flush()
+	progress.end()
 	a.sayInventoryNotes(out)
 	told := a.tellApplied(cmd, req, out)
 	if out.Err != nil {

@@ -4,6 +4,8 @@ package cli
 
 import (
 	"bufio"
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -39,9 +41,8 @@ func (a *app) confirm(cmd *cobra.Command, c confirmation, format string, args ..
 	if !a.streams.Interactive {
 		return badUsage("to do it: "+a.again(cmd)+" --yes", "%s: not confirmed, and there is no terminal to ask on", question)
 	}
-	fmt.Fprintf(a.streams.Err, "%s [y/N] ", report.Clean(question+"?"))
-	answer, err := bufio.NewReader(io.LimitReader(a.streams.In, maxAnswer)).ReadString('\n')
-	if err != nil && err != io.EOF {
+	answer, err := a.ask(report.Clean(question + "?"))
+	if err != nil && !errors.Is(err, io.EOF) {
 		return fmt.Errorf("reading the answer: %w", err)
 	}
 	switch strings.ToLower(strings.TrimSpace(answer)) {
@@ -49,6 +50,33 @@ func (a *app) confirm(cmd *cobra.Command, c confirmation, format string, args ..
 		return nil
 	default:
 		return &report.DeclinedError{}
+	}
+}
+
+// ask puts a question and reads the answer. The clock of the command stands meanwhile; a signal ends it.
+func (a *app) ask(question string) (string, error) {
+	defer a.ui.hush()()
+	fmt.Fprintf(a.streams.Err, "%s [y/N] ", question)
+	type line struct {
+		text string
+		err  error
+	}
+	answered := make(chan line, 1)
+	go func() {
+		text, err := bufio.NewReader(io.LimitReader(a.streams.In, maxAnswer)).ReadString('\n')
+		answered <- line{text, err}
+	}()
+	if a.clock == nil {
+		got := <-answered
+		return got.text, got.err
+	}
+	a.clock.pause()
+	defer a.clock.resume()
+	select {
+	case got := <-answered:
+		return got.text, got.err
+	case <-a.clock.Done():
+		return "", context.Cause(a.clock)
 	}
 }
 

@@ -74,12 +74,18 @@ func (a *app) deleteInventory(ctx context.Context, cmd *cobra.Command, f deleteI
 	if err != nil {
 		return err
 	}
-	progress := a.inventoryProgress(c.order(), waitFor)
+	progress := a.inventoryProgress(ctx, c.order(), waitFor)
 	out := engine.DeleteInventory(ctx, deploy.InventoryDeletion{
 		Owner: owner, Wait: f.wait, Approved: f.approved, Order: c.order(), Lock: f.LockTimes,
-		Approve: func(_ context.Context, p *plan.Plan) error { return a.approveDeletion(cmd, f, p) },
+		Approve: func(_ context.Context, p *plan.Plan) error {
+			err := a.approveDeletion(cmd, f, p)
+			if err == nil {
+				progress.planned(p.Stale...)
+			}
+			return err
+		},
 	}, progress.hooks())
-	progress.flush()
+	progress.end()
 	for _, note := range out.Notes {
 		a.ui.Warn("%s", note)
 	}

@@ -3,8 +3,12 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"slices"
+	"strings"
+	"sync"
+	"time"
 
 	"github.com/kustomizer/kustomizer/internal/apply"
 	"github.com/kustomizer/kustomizer/internal/deploy"
@@ -14,17 +18,29 @@ import (
 	"github.com/kustomizer/kustomizer/internal/record"
 )
 
-// inventoryProgress prints how a run goes on: on a terminal each object as something is done to it,
-// elsewhere in the order of the plan, so that two runs print the same lines.
+// heartbeat is how often a command says, where there is no terminal, that it still waits and for what.
+const heartbeat = 15 * time.Second
+
+// inventoryProgress prints how a run goes on. On a terminal each object is told as something is done to
+// it, and below that, in lines that are drawn anew, what is under way. Elsewhere the objects are told in
+// the order of the plan, so that two runs print the same lines, and what is waited for every now and then.
 type inventoryProgress struct {
 	ui      *printer
 	live    bool
 	order   object.Order
 	waitFor string // the line that says what is waited for
 
+	mu      sync.Mutex   // guards what follows
 	lines   []changeLine // not printed yet
+	todo    int          // objects that something is to be done to
+	done    int
 	waiting bool
+	since   time.Time // when the wait began
+	still   []string  // what is waited for
 	reasons map[object.ID]string
+
+	stop    context.CancelFunc
+	beating sync.WaitGroup
 }
 
 type changeLine struct {
@@ -33,30 +49,107 @@ type changeLine struct {
 	last bool // a deletion comes after what is applied
 }
 
-func (a *app) inventoryProgress(order object.Order, waitFor string) *inventoryProgress {
-	return &inventoryProgress{ui: a.ui, live: a.streams.Terminal, order: order, waitFor: waitFor, reasons: map[object.ID]string{}}
+// inventoryProgress begins to tell of a run. It has to be ended.
+func (a *app) inventoryProgress(ctx context.Context, order object.Order, waitFor string) *inventoryProgress {
+	ctx, stop := context.WithCancel(ctx)
+	p := &inventoryProgress{
+		ui: a.ui, live: a.streams.Terminal, order: order, waitFor: waitFor, reasons: map[object.ID]string{}, stop: stop,
+	}
+	p.beating.Go(func() { p.beat(ctx) })
+	return p
 }
 
 func (p *inventoryProgress) hooks() deploy.InventoryProgress {
 	return deploy.InventoryProgress{Changed: p.changed, Waiting: p.pending, Locked: p.locked}
 }
 
-// planned takes note of what is as it should be.
-func (p *inventoryProgress) planned(steps []plan.Step) {
+// beat shows that the command is alive while it waits.
+func (p *inventoryProgress) beat(ctx context.Context) {
+	every := heartbeat
+	if p.ui.live != nil {
+		every = time.Second
+	}
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		p.mu.Lock()
+		if p.ui.live != nil {
+			p.show()
+		} else if len(p.still) > 0 {
+			p.ui.Note("  still waiting after %s: %s", p.waited(), summary(p.still))
+		}
+		p.mu.Unlock()
+	}
+}
+
+func (p *inventoryProgress) waited() time.Duration { return time.Since(p.since).Round(time.Second) }
+
+// summary puts what is waited for on one line.
+func summary(still []string) string {
+	const show = 3
+	line := strings.Join(still[:min(len(still), show)], "; ")
+	if more := len(still) - show; more > 0 {
+		line += fmt.Sprintf("; and %d more", more)
+	}
+	return line
+}
+
+// show draws what is under way.
+func (p *inventoryProgress) show() {
+	var lines []string
+	switch {
+	case len(p.still) > 0:
+		lines = append(lines, fmt.Sprintf("%s waiting for %d object(s), %s", p.ui.glyphs.wait, len(p.still), p.waited()))
+		for _, s := range p.still {
+			lines = append(lines, "  "+s)
+		}
+	case p.done < p.todo:
+		lines = append(lines, fmt.Sprintf("%s %d of %d object(s) done", p.ui.glyphs.wait, p.done, p.todo))
+	}
+	p.ui.Live(lines...)
+}
+
+// end prints what was not printed yet, and takes off what was under way.
+func (p *inventoryProgress) end() {
+	p.stop()
+	p.beating.Wait()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ui.Live()
+	p.flush()
+}
+
+// planned takes note of what is to be done, and of what is as it should be.
+func (p *inventoryProgress) planned(steps ...plan.Step) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	for _, s := range steps {
-		if s.Action == plan.Unchanged {
+		switch s.Action {
+		case plan.Unchanged:
 			p.lines = append(p.lines, changeLine{id: s.ID, verb: "unchanged"})
+		case plan.Create, plan.Configure, plan.Replace, plan.Later, plan.Delete:
+			p.todo++
 		}
 	}
 	if p.live {
 		p.flush()
+		p.show()
 	}
 }
 
 func (p *inventoryProgress) changed(c apply.Change) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.done++
 	p.lines = append(p.lines, changeLine{id: c.ID, verb: verbOf(c.Action), last: c.Action == plan.Delete})
 	if p.live {
 		p.flush()
+		p.show()
 	}
 }
 
@@ -94,18 +187,26 @@ func (p *inventoryProgress) flush() {
 	p.lines = nil
 }
 
-// pending says what is waited for, and of each object why, whenever that changes.
+// pending says what is waited for, and of each object why, whenever that changes. On a terminal that is
+// drawn anew, and only what has become ready stays.
 func (p *inventoryProgress) pending(r observe.Report) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.flush()
-	if !p.waiting && p.waitFor != "" {
-		p.ui.Note("%s", p.waitFor)
-		p.waiting = true
+	if !p.waiting {
+		p.waiting, p.since = true, time.Now()
+		if p.waitFor != "" {
+			p.ui.Note("%s", p.waitFor)
+		}
 	}
+	p.still = nil
 	for _, n := range slices.Concat(r.Failed, r.Pending) {
-		if now := fmt.Sprint(n.Status.Cause); now != p.reasons[n.ID] {
-			p.reasons[n.ID] = now
+		now := fmt.Sprint(n.Status.Cause)
+		p.still = append(p.still, fmt.Sprintf("%s: %s", n.ID, now))
+		if now != p.reasons[n.ID] && p.ui.live == nil {
 			p.ui.Note("  %s: %s", n.ID, now)
 		}
+		p.reasons[n.ID] = now
 	}
 	if !p.live {
 		return
@@ -116,6 +217,7 @@ func (p *inventoryProgress) pending(r observe.Report) {
 			delete(p.reasons, id)
 		}
 	}
+	p.show()
 }
 
 func (p *inventoryProgress) locked(h record.Holder) {

@@ -21,6 +21,8 @@ type printer struct {
 	colour   bool
 	workflow bool // whoever reads the lines follows commands in them
 
+	live *region // nil where there is no terminal that can redraw
+
 	mu     sync.Mutex
 	failed error // the first write to out that failed
 }
@@ -35,6 +37,9 @@ func newPrinter(s Streams, getenv func(string) string) *printer {
 	}
 	p.workflow = workflowOf(getenv) != nil
 	p.colour = s.Terminal && getenv("NO_COLOR") == "" && getenv("TERM") != "dumb"
+	if s.Terminal && getenv("TERM") != "dumb" {
+		p.live = &region{out: s.Err, width: s.Width}
+	}
 	return p
 }
 
@@ -94,9 +99,7 @@ func (p *printer) progress(glyph, colour, format string, args []any) {
 		line = glyph + " " + line
 	}
 	line = p.inert(line)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	fmt.Fprintln(p.err, line) // there is nowhere left to say that stderr is gone
+	p.around(func() { fmt.Fprintln(p.err, line) }) // there is nowhere left to say that stderr is gone
 }
 
 // Result writes one line of a result to standard output.
@@ -123,11 +126,11 @@ func (p *printer) Annotate(lines []string) {
 
 // Data writes bytes to standard output as they are.
 func (p *printer) Data(data []byte) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if _, err := p.out.Write(data); err != nil && p.failed == nil {
-		p.failed = fmt.Errorf("writing the result: %w", err)
-	}
+	p.around(func() {
+		if _, err := p.out.Write(data); err != nil && p.failed == nil {
+			p.failed = fmt.Errorf("writing the result: %w", err)
+		}
+	})
 }
 
 // writeError returns the first error that writing results met.

@@ -18,6 +18,8 @@ type Streams struct {
 	Terminal bool
 	// Interactive says that a person can be asked: In and Err are terminals.
 	Interactive bool
+	// Width returns how many columns the terminal has, or 0. May be nil.
+	Width func() int
 }
 
 // OSStreams returns the process's own streams.
@@ -25,8 +27,17 @@ func OSStreams() Streams {
 	terminal := isTerminal(os.Stderr)
 	return Streams{
 		In: os.Stdin, Out: os.Stdout, Err: os.Stderr,
-		Terminal: terminal, Interactive: terminal && isTerminal(os.Stdin),
+		Terminal: terminal, Interactive: terminal && isTerminal(os.Stdin), Width: stderrWidth,
 	}
 }
 
 func isTerminal(file *os.File) bool { return term.IsTerminal(int(file.Fd())) }
+
+// stderrWidth asks each time: a window can be resized.
+func stderrWidth() int {
+	width, _, err := term.GetSize(int(os.Stderr.Fd()))
+	if err != nil {
+		return 0
+	}
+	return width
+}
