@@ -134,8 +134,10 @@ func TestOrderOfWrites(t *testing.T) {
 		}
 		p.Stale[i].Live = live
 	}
-	if failed := apply.Prune(t.Context(), writer, p); failed.Err() != nil && !apierrors.IsConflict(failed.Failures[0].Err) {
-		t.Fatal(failed.Err())
+	for phase := object.PhaseCustom; phase <= object.PhaseDefinitions; phase++ {
+		if failed := apply.Prune(t.Context(), writer, p, phase); failed.Err() != nil && !apierrors.IsConflict(failed.Failures[0].Err) {
+			t.Fatal(failed.Err())
+		}
 	}
 	slices.Reverse(want)
 	if diff := cmp.Diff(want, w.sent("delete")); diff != "" {
@@ -234,7 +236,7 @@ func TestWhatIsNotToBeWrittenIsNotWritten(t *testing.T) {
 	for _, action := range []plan.Action{plan.Hold, plan.Keep, plan.Forget} {
 		p.Stale = append(p.Stale, plan.Step{ID: steps[0].ID, Action: action})
 	}
-	if result := apply.Prune(t.Context(), w.writer(w.agent.Config), p); len(result.Changes) != 0 || len(w.sent("delete")) != 0 {
+	if result := apply.Prune(t.Context(), w.writer(w.agent.Config), p, object.PhaseRest); len(result.Changes) != 0 || len(w.sent("delete")) != 0 {
 		t.Errorf("deleted: %s", w.sent("delete"))
 	}
 }

@@ -16,13 +16,14 @@ import (
 	"github.com/kustomizer/kustomizer/internal/plan"
 )
 
-// Prune deletes what the plan deletes, in its order: what depends on others before what it depends
-// on. Each deletion names the uid and the resource version of the object that was judged. One that
-// fails does not keep the others from being tried; a conflict means that the object changed since
+// Prune deletes what the plan deletes of one phase, in its order: what depends on others before what it
+// depends on. Each deletion names the uid and the resource version of the object that was judged. One
+// that fails does not keep the others from being tried; a conflict means that the object changed since
 // and has to be judged again.
-func Prune(ctx context.Context, w *Writer, p *plan.Plan) Result {
+func Prune(ctx context.Context, w *Writer, p *plan.Plan, phase object.Phase) Result {
 	var out Result
-	for _, batch := range batches(p.Order, p.Deletions()) {
+	going := slices.DeleteFunc(p.Deletions(), func(s plan.Step) bool { return object.PhaseOf(s.ID) != phase })
+	for _, batch := range batches(p.Order, going) {
 		w.deleteBatch(ctx, batch, &out)
 	}
 	sortResult(&out)

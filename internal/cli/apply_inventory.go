@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/kustomizer/kustomizer/internal/cluster"
 	"github.com/kustomizer/kustomizer/internal/deploy"
@@ -27,6 +29,7 @@ type applyInventory struct {
 	createNamespace, dryRun   bool
 	source, revision          string
 	approved, guard           string
+	protect                   []string
 }
 
 // AddFlags adds the flags to a command.
@@ -48,16 +51,36 @@ func (f *applyInventory) AddFlags(cmd *cobra.Command) {
 
 func (f *applyInventory) addPruneFlags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.approved, "approve-prune", "", "`HASH` of the deletions to release, as the refusal named it")
-	cmd.Flags().StringVar(&f.guard, "prune-guard", "on", "hold deletions that look like a mistake: on or off")
+	addGuardFlags(cmd.Flags(), &f.guard, &f.protect)
+}
+
+// addGuardFlags adds the flags that say what the brake does.
+func addGuardFlags(fs *pflag.FlagSet, on *string, protect *[]string) {
+	fs.StringVar(on, "prune-guard", "on", "hold deletions that look like a mistake: on or off")
+	addProtectFlag(fs, protect)
+}
+
+func addProtectFlag(fs *pflag.FlagSet, protect *[]string) {
+	fs.StringSliceVar(protect, "protect-kinds", nil, "`Kind.group` of objects that are deleted only after approval, beside those of the common operators of databases, queues and storage")
+}
+
+// guard reads the flags that say what the brake does.
+func guard(on string, protect []string) (off bool, kinds []schema.GroupKind, err error) {
+	if on != "on" && on != "off" {
+		return false, nil, badUsage("", "--prune-guard %q is neither on nor off", on)
+	}
+	kinds, err = plan.ParseKinds(protect)
+	if err != nil {
+		return false, nil, badUsage("", "--protect-kinds: %v", err)
+	}
+	return on == "off", kinds, nil
 }
 
 func (f *applyInventory) policy() (plan.Policy, error) {
-	if f.guard != "on" && f.guard != "off" {
-		return plan.Policy{}, badUsage("", "--prune-guard %q is neither on nor off", f.guard)
-	}
+	off, kinds, err := guard(f.guard, f.protect)
 	return plan.Policy{
-		Prune: f.prune, Force: f.force, Adopt: f.adopt, Approved: f.approved, GuardOff: f.guard == "off",
-	}, nil
+		Prune: f.prune, Force: f.force, Adopt: f.adopt, Approved: f.approved, GuardOff: off, ProtectKinds: kinds,
+	}, err
 }
 
 func newApplyInventoryCmd(a *app) *cobra.Command {

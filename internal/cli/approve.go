@@ -24,20 +24,26 @@ func newApproveCmd(a *app) *cobra.Command {
 func newApprovePruneCmd(a *app) *cobra.Command {
 	var sure confirmation
 	var plan string
+	var deletion deletionFlags
 	cmd := &cobra.Command{
 		Use:   "prune ks/NAME",
 		Short: "Release deletions that the agent holds back",
 		Long: "Release the deletions that the agent holds back for a Kustomization (reason PruneHeld). What would be\n" +
 			"deleted is shown first. The approval is for exactly that plan: where the artifact, the Kustomization or\n" +
-			"one of the objects has changed when the agent acts, it holds again.",
+			"one of the objects has changed when the agent acts, it holds again.\n\n" +
+			"With --deletion it is approved, before the Kustomization is deleted, that the protected objects which its\n" +
+			"deletion would leave in the cluster (volumes, databases, a namespace that is not empty) go with it.",
 		Example: "  kustomizer approve prune ks/demo-app\n\n" +
 			"  # In a script, for a plan that was looked at before\n" +
-			"  kustomizer approve prune ks/demo-app --plan=1f1ed2aa5510",
+			"  kustomizer approve prune ks/demo-app --plan=1f1ed2aa5510\n\n" +
+			"  # Delete a Kustomization with its volumes\n" +
+			"  kustomizer approve prune ks/demo-app --deletion && kustomizer delete kustomization demo-app",
 		Args:              positional("ks/NAME"),
 		ValidArgsFunction: a.completeNames(kustomizations(), 1),
 	}
 	sure.AddFlags(cmd.Flags())
 	cmd.Flags().StringVar(&plan, "plan", "", "hash of the plan that is approved, or at least its first 12 digits; asks no question")
+	deletion.AddFlags(cmd.Flags())
 	cmd.RunE = a.run(fluxTimeout, func(ctx context.Context, args []string) error {
 		c, ns, err := a.delivery()
 		if err != nil {
@@ -47,14 +53,17 @@ func newApprovePruneCmd(a *app) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		hash, err := heldPlan(r)
+		hash, lines, err := heldPlan(r)
+		if deletion.deletion {
+			hash, lines, err = a.deletionPlan(ctx, r, deletion)
+		}
 		if err != nil {
 			return err
 		}
 		if err := matchPlan(hash, plan, r); err != nil {
 			return err
 		}
-		for _, line := range report.Lines(r.ready().Message) {
+		for _, line := range lines {
 			a.ui.Result("%s", line)
 		}
 		if plan == "" {
@@ -65,23 +74,27 @@ func newApprovePruneCmd(a *app) *cobra.Command {
 		if _, err := annotate(ctx, c, r, approvalAnnotation, hash); err != nil {
 			return err
 		}
+		if deletion.deletion {
+			a.ui.Success("approved plan %s: these go with %s when it is deleted", hash[:shortestPlan], r.id)
+			return nil
+		}
 		a.ui.Success("approved plan %s of %s: the agent acts on it now", hash[:shortestPlan], r.id)
 		return nil
 	})
 	return cmd
 }
 
-// heldPlan returns the hash of the plan that is held for a Kustomization now.
-func heldPlan(r resource) (string, error) {
+// heldPlan returns the hash of the plan that is held for a Kustomization now, and what it would delete.
+func heldPlan(r resource) (string, []string, error) {
 	ready := r.ready()
 	hash, found := report.HeldPlan(ready.Message)
 	if ready.Reason != report.ReasonPruneHeld || !found || ready.ObservedGeneration != r.generation {
-		return "", &report.RefusedError{
+		return "", nil, &report.RefusedError{
 			Message: "no deletions are held for " + r.id.String(),
 			Hint:    "see its status: kustomizer get kustomizations " + r.id.Name + " -n " + r.id.Namespace,
 		}
 	}
-	return hash, nil
+	return hash, report.Lines(ready.Message), nil
 }
 
 // matchPlan checks that the plan that is held is the one that was approved, if one was named.

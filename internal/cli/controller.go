@@ -27,6 +27,8 @@ type controllerFlags struct {
 	watchAllNamespaces bool
 	logLevel           string
 	logEncoding        string
+	guard              string
+	protect            []string
 }
 
 func newControllerCmd(a *app) *cobra.Command {
@@ -70,6 +72,8 @@ func (f *controllerFlags) add(fs *pflag.FlagSet) {
 	fs.StringVar(&o.StoragePath, "storage-path", "", "directory of the store (default: one in the user's cache directory for each namespace)")
 	fs.Int64Var(&o.StorageLimit, "storage-limit", 0, "bytes that the store may hold, 0 for the default")
 	fs.StringVar(&o.AgeSecret, "sops-age-secret", "", "Secret in the agent's namespace whose keys that end in .agekey decrypt artifacts, where a Kustomization names none")
+	addGuardFlags(fs, &f.guard, &f.protect)
+	fs.IntVar(&o.PruneFleetLimit, "prune-fleet-limit", 100, "how many objects one revision may delete over all Kustomizations before its deletions are held, 0 for any number")
 	fs.StringVar(&f.logLevel, "log-level", "info", "debug, info or error")
 	fs.StringVar(&f.logEncoding, "log-encoding", "json", "json or console")
 }
@@ -94,6 +98,12 @@ func (a *app) controller(ctx context.Context, flags *controllerFlags) error {
 	}
 	if err := flags.setDefaults(&opts); err != nil {
 		return err
+	}
+	if opts.PruneGuardOff, opts.ProtectKinds, err = guard(flags.guard, flags.protect); err != nil {
+		return err
+	}
+	if opts.PruneFleetLimit < 0 {
+		return badUsage("", "--prune-fleet-limit must not be negative")
 	}
 	opts.Log, opts.UserAgent = log, "kustomizer/"+a.program.Version
 	opts.Started = func(at controller.Addresses) {

@@ -5,8 +5,10 @@ package cli
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/kustomizer/kustomizer/internal/deploy"
 	"github.com/kustomizer/kustomizer/internal/plan"
@@ -18,13 +20,16 @@ type deleteInventory struct {
 	confirmation
 	wait     bool
 	approved string
+	protect  []string
+	kinds    []schema.GroupKind // of protect
 }
 
 // AddFlags adds the flags to a command.
 func (f *deleteInventory) AddFlags(cmd *cobra.Command) {
 	fs := cmd.Flags()
 	fs.BoolVar(&f.wait, "wait", true, "wait until all objects are gone")
-	fs.StringVar(&f.approved, "approve-prune", "", "`HASH` of the objects of protected kinds to delete as well, as the refusal named it")
+	fs.StringVar(&f.approved, "approve-prune", "", "`HASH` of the protected objects to delete as well, as the refusal named it")
+	addProtectFlag(fs, &f.protect)
 	f.confirmation.AddFlags(fs)
 	f.lockFlags.AddFlags(cmd)
 }
@@ -36,8 +41,9 @@ func newDeleteInventoryCmd(a *app) *cobra.Command {
 		Aliases: []string{"inv"},
 		Short:   "Delete the objects of an inventory, and the inventory",
 		Long: "Delete what the record proves to be the inventory's, in the reverse of the order in which it was applied, and\n" +
-			"then the inventory itself. Objects that hold data or other people's objects (namespaces, definitions,\n" +
-			"volumes and what claims them) stay, and stay in the inventory, until exactly they are approved.",
+			"then the inventory itself. Objects that hold data (volumes, what claims or owns them, databases of the common\n" +
+			"operators) or other people's objects (a namespace that is not empty, a definition of which there are objects)\n" +
+			"stay, and stay in the inventory, until exactly they are approved.",
 		Example: "  kustomizer delete inventory app\n\n" +
 			"  # Without being asked, as in a script, and without waiting for finalizers\n" +
 			"  kustomizer delete inventory app -n apps --yes --wait=false\n\n" +
@@ -51,6 +57,11 @@ func newDeleteInventoryCmd(a *app) *cobra.Command {
 		if err := f.check(); err != nil {
 			return err
 		}
+		_, kinds, err := guard("on", f.protect)
+		if err != nil {
+			return err
+		}
+		f.kinds = kinds
 		owner, err := a.inventoryOwner(args[0])
 		if err != nil {
 			return err
@@ -76,7 +87,7 @@ func (a *app) deleteInventory(ctx context.Context, cmd *cobra.Command, f deleteI
 	}
 	progress := a.inventoryProgress(ctx, c.order(), waitFor)
 	out := engine.DeleteInventory(ctx, deploy.InventoryDeletion{
-		Owner: owner, Wait: f.wait, Approved: f.approved, Order: c.order(), Lock: f.LockTimes,
+		Owner: owner, Wait: f.wait, Approved: f.approved, ProtectKinds: f.kinds, Order: c.order(), Lock: f.LockTimes,
 		Approve: func(_ context.Context, p *plan.Plan) error {
 			err := a.approveDeletion(cmd, f, p)
 			if err == nil {
@@ -114,8 +125,10 @@ func (a *app) approveDeletion(cmd *cobra.Command, f deleteInventory, p *plan.Pla
 		}
 	}
 	if p.Spared != nil && !p.Spared.Released {
-		for _, id := range p.Spared.Objects {
-			a.ui.Warn("%s stays unless it is approved: it is of a protected kind", id)
+		for _, s := range p.Stale {
+			if slices.Contains(p.Spared.Objects, s.ID) {
+				a.ui.Warn("%s stays unless it is approved: %s", s.ID, s.Reason)
+			}
 		}
 	}
 	what := fmt.Sprintf("delete the inventory %s in the namespace %s and %d object(s)", p.Owner.Name, p.Owner.Namespace, len(going))

@@ -24,6 +24,9 @@ type Resource struct {
 	Listable   bool // the API offers list and watch
 }
 
+// GroupKind returns the kind that the resource has.
+func (r Resource) GroupKind() schema.GroupKind { return schema.GroupKind{Group: r.Group, Kind: r.Kind} }
+
 func (r Resource) path(namespace, name string) []string {
 	var p []string
 	if r.Group == "" {

@@ -15,6 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -59,6 +60,11 @@ type Options struct {
 	MinRetry   time.Duration // first pause after a failure; 0 for Flux's
 	MaxRetry   time.Duration // longest pause after failures; 0 for Flux's
 	Jitter     int           // percent by which intervals are spread
+	// PruneGuardOff: deletions are made without the brake, as Flux does.
+	PruneGuardOff bool
+	// PruneFleetLimit is how many objects one revision may delete over all Kustomizations; 0 for any number.
+	PruneFleetLimit int
+	ProtectKinds    []schema.GroupKind // see plan.Policy
 	// Started is called once the servers listen; the addresses are those really in use.
 	Started func(Addresses)
 }

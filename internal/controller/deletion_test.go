@@ -4,6 +4,7 @@ package controller_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -173,11 +174,11 @@ func TestProtectedKindsStayUnlessThePolicyNamesDeletion(t *testing.T) {
 		a.deleteKustomization(t, a.Namespace, name)
 	}
 
-	const why = " is deleted only where that was asked for by name"
+	in := own("mirror")
 	want := []string{
-		"Namespace/" + own("mirror") + ": a Namespace" + why,
-		"PersistentVolumeClaim/" + own("mirror") + "/data: a PersistentVolumeClaim" + why,
-		"StatefulSet/" + own("mirror") + "/db: a StatefulSet" + why,
+		"Namespace/" + in + ": it is protected: it holds StatefulSet/" + in + "/db, PersistentVolumeClaim/" + in + "/data",
+		"PersistentVolumeClaim/" + in + "/data: it is protected: it holds data",
+		"StatefulSet/" + in + "/db: it is protected: it claims volumes",
 	}
 	got := a.leftovers(t, "mirror")
 	if !slices.Equal(got, want) {
@@ -197,6 +198,65 @@ func TestProtectedKindsStayUnlessThePolicyNamesDeletion(t *testing.T) {
 	if !slices.Equal(deleted, wantDeleted) {
 		t.Errorf("deleted were %q, not %q", deleted, wantDeleted)
 	}
+}
+
+// A person can approve, before a Kustomization is deleted, that exactly these protected objects go too.
+func TestApprovedProtectedObjectsGoWithTheirKustomization(t *testing.T) {
+	t.Parallel()
+	a := newArena(t)
+	for _, name := range []string{"approved", "outdated"} {
+		a.deploy(t, name, configMaps(name, 1)+strings.Replace(claim, "name: data", "name: "+name, 1), nil)
+	}
+	a.start(t, a.agent)
+	for _, name := range []string{"approved", "outdated"} {
+		a.waitForInventory(t, name, 2)
+		said := a.approveDeletion(t, name)
+		if line := "PersistentVolumeClaim/" + a.Namespace + "/" + name + ": it holds data"; !strings.Contains(said, line) {
+			t.Errorf("the approval does not show %q:\n%s", line, said)
+		}
+	}
+	// What was approved is the deletion of one claim, not of another one of that name.
+	claims := a.Kube.CoreV1().PersistentVolumeClaims(a.Namespace)
+	if err := claims.Delete(t.Context(), "outdated", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	a.lookAgain(t, "outdated")
+	testkit.Eventually(t, "the claim is there again", converges, func() error {
+		pvc, err := claims.Get(t.Context(), "outdated", metav1.GetOptions{})
+		if err == nil && pvc.DeletionTimestamp != nil {
+			err = errors.New("it is being deleted")
+		}
+		if err != nil {
+			a.lookAgain(t, "outdated")
+		}
+		return err
+	})
+	a.deleteKustomization(t, a.Namespace, "approved")
+	a.deleteKustomization(t, a.Namespace, "outdated")
+	if got := a.leftovers(t, "approved"); len(got) > 0 {
+		t.Errorf("approved, and left is %q", got)
+	}
+	want := []string{"PersistentVolumeClaim/" + a.Namespace + "/outdated: it is protected: it holds data"}
+	if got := a.leftovers(t, "outdated"); !slices.Equal(got, want) {
+		t.Errorf("left is %q, not %q", got, want)
+	}
+	deleted := a.requests(t, testkit.Verbs("delete"), testkit.Resources("persistentvolumeclaims"))
+	if len(deleted) != 1 || deleted[0].Name != "approved" {
+		t.Errorf("claims were deleted by:\n%s", deleted)
+	}
+}
+
+// approveDeletion approves what the deletion of a Kustomization would leave, and returns what is shown.
+func (a *arena) approveDeletion(t *testing.T, name string) string {
+	t.Helper()
+	p := testkit.Start(t, testkit.Command{
+		Path: testkit.Binary(t), Args: []string{"approve", "prune", "ks/" + name, "--deletion", "--yes", "-n", a.Namespace},
+		Env: []string{"KUBECONFIG=" + a.Kubeconfig, "FLUX_SYSTEM_NAMESPACE=" + a.Namespace},
+	})
+	if code := p.Wait(t, converges); code != 0 {
+		t.Fatalf("approving the deletion of %s ended with %d", name, code)
+	}
+	return p.Output()
 }
 
 // An object that only carries our labels, because somebody made it in the place of ours, is not ours

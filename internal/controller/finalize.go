@@ -18,7 +18,6 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"github.com/kustomizer/kustomizer/internal/deploy"
-	"github.com/kustomizer/kustomizer/internal/plan"
 )
 
 // deletionRetry is how long to wait before deletions are tried again.
@@ -46,7 +45,7 @@ func (r *kustomizations) finalize(ctx context.Context, l *look) (ctrl.Result, er
 	}
 	out := r.engine.Teardown(ctx, deploy.TeardownRequest{
 		Owner: l.owner(), RecordNamespace: r.namespace,
-		Policy:        plan.Policy{Protected: []string{r.namespace}},
+		Policy:        r.policy(l),
 		Imported:      importInventory(l.ks),
 		Keep:          keep,
 		TakeProtected: policy == kustomizev1.DeletionPolicyDelete || policy == kustomizev1.DeletionPolicyWaitForTermination,
@@ -69,7 +68,7 @@ func (r *kustomizations) letGo(ctx context.Context, l *look, out deploy.Teardown
 			next := r.await(l, sourceKey(l.ks), out.Awaits)
 			return ctrl.Result{RequeueAfter: min(next, max(time.Second, time.Until(deadline)))}, r.patch(ctx, l)
 		}
-		l.conditions().working(leavingMessage(len(out.Wait.Objects)))
+		l.conditions().working(leavingMessage(out.Leaving.Pending))
 		r.waiters.start(l.key(), out.Wait, deadline)
 		return ctrl.Result{RequeueAfter: time.Until(deadline) + time.Second}, r.patch(ctx, l)
 	case deploy.Failed:
@@ -77,6 +76,7 @@ func (r *kustomizations) letGo(ctx context.Context, l *look, out deploy.Teardown
 		return ctrl.Result{RequeueAfter: deletionRetry}, r.patch(ctx, l)
 	}
 	r.waiters.stop(l.key())
+	r.engine.Forget(l.owner())
 	finalizers := slices.DeleteFunc(slices.Clone(l.ks.Finalizers), func(f string) bool { return f == kustomizev1.KustomizationFinalizer })
 	err := setFinalizers(ctx, r.client, l.ks, finalizers, kustomizationManager)
 	if apierrors.IsNotFound(err) {

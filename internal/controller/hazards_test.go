@@ -327,7 +327,7 @@ func TestWhatIsDearIsHeldAlone(t *testing.T) {
 	cases := map[string]struct{ object, says string }{
 		"claim": {
 			"---\napiVersion: v1\nkind: PersistentVolumeClaim\nmetadata:\n  name: data\nspec:\n  accessModes: [ReadWriteOnce]\n  resources:\n    requests:\n      storage: 1Mi\n",
-			"objects of protected kinds would be deleted: PersistentVolumeClaim/" + a.Namespace + "/data",
+			"protected objects would be deleted: PersistentVolumeClaim/" + a.Namespace + "/data (it holds data)",
 		},
 		"workload": {deployment("web", "", ""), "the last workload would be deleted"},
 	}

@@ -48,7 +48,8 @@ type kustomizations struct {
 	attempts  attempts
 	awaiting  awaiting
 	events    events
-	namespace string // the agent's
+	namespace string      // the agent's
+	brake     plan.Policy // the fleet's part of it
 	jitter    jitter
 }
 
@@ -228,16 +229,21 @@ func (r *kustomizations) request(l *look, src artifactSource, objects []*unstruc
 		Objects: objects, Empty: empty,
 		Digest: src.Digest, Revision: src.Revision, Generation: l.ks.Generation,
 		Wait: l.ks.Spec.Wait, Standing: true, Peer: peerOf(l, src, started),
-		Policy: plan.Policy{
-			Prune: l.ks.Spec.Prune, Force: l.ks.Spec.Force,
-			Approved:  l.ks.Annotations[annotationApprove],
-			Protected: []string{r.namespace},
-		},
+		Policy:   r.policy(l),
 		Imported: importInventory(l.ks),
 		Recorded: func(ctx context.Context, entries map[object.ID]plan.Entry) error {
 			return r.project(ctx, l, entries)
 		},
 	}
+}
+
+// policy is what may be done for a Kustomization.
+func (r *kustomizations) policy(l *look) plan.Policy {
+	p := r.brake
+	p.Prune, p.Force = l.ks.Spec.Prune, l.ks.Spec.Force
+	p.Approved = l.ks.Annotations[annotationApprove]
+	p.Protected = []string{r.namespace}
+	return p
 }
 
 // timeout returns the time limit of a whole attempt. Where none is set it is derived as Flux does.

@@ -146,6 +146,8 @@ func (r *kustomizations) wait(l *look, a *attempt, out deploy.Outcome) time.Dura
 	switch {
 	case finished && len(seen.Failed) > 0:
 		return r.sick(l, a, &deploy.NotHealthyError{Report: seen})
+	case time.Now().After(deadline) && len(out.Leaving.Pending) > 0:
+		return r.fail(l, a, meta.PruneFailedReason, &deploy.StillThereError{Report: out.Leaving})
 	case time.Now().After(deadline):
 		if len(seen.Pending) == 0 {
 			seen = out.Health
@@ -163,17 +165,17 @@ func (r *kustomizations) sick(l *look, a *attempt, err error) time.Duration {
 }
 
 func waitingMessage(out deploy.Outcome) string {
-	if len(out.Health.Pending) == 0 {
-		return leavingMessage(len(out.Wait.Objects))
+	if len(out.Leaving.Pending) > 0 {
+		return leavingMessage(out.Leaving.Pending)
 	}
 	return "waiting for health: " + pendingList(out.Health.Pending)
 }
 
-func leavingMessage(n int) string {
-	if n == 1 {
-		return "waiting until 1 deleted object is gone"
+func leavingMessage(pending []observe.NotReady) string {
+	if len(pending) == 1 {
+		return "waiting until 1 deleted object is gone: " + pendingList(pending)
 	}
-	return fmt.Sprintf("waiting until %d deleted objects are gone", n)
+	return fmt.Sprintf("waiting until %d deleted objects are gone: %s", len(pending), pendingList(pending))
 }
 
 func pendingList(pending []observe.NotReady) string {

@@ -101,7 +101,7 @@ func TestWhatIsPrunedAndDoesNotGoHoldsNothingUp(t *testing.T) {
 		a.publish(t, name, configMaps(name, 4))
 	}
 	a.waitForKustomization(t, "long", "waits", func(ks *kustomizev1.Kustomization) error {
-		if ready := conditionOf(ks.Status.Conditions, meta.ReadyCondition); ready.Message != "waiting until 1 deleted object is gone" {
+		if ready := conditionOf(ks.Status.Conditions, meta.ReadyCondition); !strings.HasPrefix(ready.Message, "waiting until 1 deleted object is gone: ConfigMap/"+a.Namespace+"/long-held (FinalizerPending: ") {
 			return fmt.Errorf("Ready is %+v", ready)
 		}
 		return nil

@@ -31,6 +31,7 @@ import (
 
 	"github.com/kustomizer/kustomizer/internal/cluster"
 	"github.com/kustomizer/kustomizer/internal/deploy"
+	"github.com/kustomizer/kustomizer/internal/plan"
 	"github.com/kustomizer/kustomizer/internal/registry"
 )
 
@@ -126,11 +127,12 @@ func registerSources(mgr manager.Manager, opts Options, p parts) error {
 func registerKustomizations(mgr manager.Manager, opts Options, p parts) error {
 	reconciler := &kustomizations{
 		client: mgr.GetClient(), reader: mgr.GetAPIReader(),
-		engine:   &deploy.Engine{Cluster: p.cluster, AgentNamespace: opts.Namespace},
+		engine:   &deploy.Engine{Cluster: p.cluster, AgentNamespace: opts.Namespace, Fleet: &deploy.Fleet{}},
 		contents: p.artifacts, waiters: p.waiters,
 		keys:      ageKeys{reader: mgr.GetAPIReader(), fallback: types.NamespacedName{Namespace: opts.Namespace, Name: opts.AgeSecret}},
 		events:    events{p.recorders.kustomization},
 		namespace: opts.Namespace,
+		brake:     plan.Policy{GuardOff: opts.PruneGuardOff, FleetLimit: opts.PruneFleetLimit, ProtectKinds: opts.ProtectKinds},
 		jitter:    jitter{opts.Jitter},
 	}
 	kustomization := newObject(kustomizev1.GroupVersion.WithKind(kustomizev1.KustomizationKind))

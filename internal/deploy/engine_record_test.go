@@ -7,9 +7,17 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"github.com/kustomizer/kustomizer/internal/cause"
+	"github.com/kustomizer/kustomizer/internal/cluster"
 	"github.com/kustomizer/kustomizer/internal/deploy"
 	"github.com/kustomizer/kustomizer/internal/object"
 	"github.com/kustomizer/kustomizer/internal/plan"
@@ -122,4 +130,71 @@ func TestWhatIsRecordedIsToldBeforeItIsApplied(t *testing.T) {
 	if diff := cmp.Diff([]int{3, 3, 3}, told); diff != "" {
 		t.Errorf("told (-want +got):\n%s", diff)
 	}
+}
+
+// Whatever keeps a set from being put on record, nothing of it is applied.
+func TestWhatCannotBeRecordedIsNotApplied(t *testing.T) {
+	t.Parallel()
+	service := "apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: NS}\nspec: {ports: [{port: 80}]}\n"
+	cases := map[string]struct {
+		prevent func(w *world)
+		code    cause.Code
+	}{
+		"a quota": {func(w *world) { w.fillQuota() }, cause.QuotaExceeded},
+		"missing rights": {func(w *world) {
+			w.restricted(
+				rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"services"}, Verbs: []string{"*"}},
+				rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"configmaps", "namespaces"}, Verbs: []string{"get", "list"}},
+			)
+		}, cause.PermissionDenied},
+		"a server that does not take it": {func(w *world) {
+			proxy := testkit.FaultProxy(w.t, w.Env, w.agent, func(r testkit.Request) testkit.Fault {
+				if testkit.Resources("configmaps")(r) && testkit.Verbs("create")(r) {
+					return testkit.Fault{Status: 503}
+				}
+				return testkit.Fault{}
+			})
+			w.engine = w.engineOf(proxy.Config)
+		}, cause.ServerUnavailable},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			c.prevent(w)
+			services := schema.GroupVersionResource{Version: "v1", Resource: "services"}
+			refused := func(what string, err error) {
+				t.Helper()
+				var no *deploy.NotRecordedError
+				if !errors.As(err, &no) || cluster.CauseOf(err).Code != c.code {
+					t.Errorf("%s: %v", what, err)
+				}
+				if w.exists(services, "web") {
+					t.Fatalf("%s: it was applied", what)
+				}
+			}
+			refused("a Kustomization", w.run(w.request(service)).Err)
+			req := deploy.InventoryRequest{Owner: plan.Inventory(w.Namespace, "app"), Collected: deploy.Collected{Objects: w.objects(service)}, Lock: quick()}
+			refused("an inventory", w.engine.ApplyInventory(t.Context(), req, deploy.InventoryProgress{}).Err)
+		})
+	}
+}
+
+// fillQuota lets no more ConfigMaps be made in the test's namespace.
+func (w *world) fillQuota() {
+	w.t.Helper()
+	quotas := w.Kube.CoreV1().ResourceQuotas(w.Namespace)
+	quota := &corev1.ResourceQuota{
+		ObjectMeta: metav1.ObjectMeta{Name: "none"},
+		Spec:       corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{"count/configmaps": resource.MustParse("0")}},
+	}
+	if _, err := quotas.Create(w.t.Context(), quota, metav1.CreateOptions{}); err != nil {
+		w.t.Fatal(err)
+	}
+	testkit.Eventually(w.t, "the quota counts", 30*time.Second, func() error {
+		q, err := quotas.Get(w.t.Context(), "none", metav1.GetOptions{})
+		if err == nil && q.Status.Hard == nil {
+			err = errors.New("it has no status yet")
+		}
+		return err
+	})
 }

@@ -33,6 +33,17 @@ func (e *RefusedError) Cause() cause.Cause {
 	return e.Steps[0].Cause
 }
 
+// NotRecordedError says that a set was not applied, because what would be applied can't be put on record.
+type NotRecordedError struct{ Err error }
+
+// Error implements error.
+func (e *NotRecordedError) Error() string {
+	return "nothing was applied, because it can't be put on record: " + e.Err.Error()
+}
+
+// Unwrap returns why it can't.
+func (e *NotRecordedError) Unwrap() error { return e.Err }
+
 // HeldError says that the brake holds deletions back.
 type HeldError struct {
 	Owner plan.Owner
@@ -106,6 +117,18 @@ func (e *NotHealthyError) Cause() cause.Cause {
 		}
 	}
 	return cause.Cause{}
+}
+
+// StillThereError says that deleted objects are still there, and what holds them.
+type StillThereError struct{ Report observe.Report }
+
+// Error implements error.
+func (e *StillThereError) Error() string {
+	parts := make([]string, 0, len(e.Report.Pending))
+	for _, n := range e.Report.Pending {
+		parts = append(parts, fmt.Sprintf("%s: %s", n.ID, n.Status.Cause))
+	}
+	return "timed out waiting until deleted objects are gone: " + strings.Join(parts, "; ")
 }
 
 // PruneError says that deletions failed.

@@ -49,11 +49,11 @@ type EmptySetError struct{}
 // Error implements error.
 func (*EmptySetError) Error() string { return "there are no objects in what was given" }
 
-// request makes the engine's request.
-func (r InventoryRequest) request() Request {
+// request makes the engine's request. The agent's namespace is never deleted.
+func (r InventoryRequest) request(agent string) Request {
 	policy := r.Policy
 	// The namespace that the inventory lies in would take the inventory with it.
-	policy.Protected = append([]string{r.Owner.Namespace}, policy.Protected...)
+	policy.Protected = append([]string{r.Owner.Namespace, agent}, policy.Protected...)
 	req := Request{
 		Owner: r.Owner, RecordNamespace: r.Owner.Namespace, Objects: r.Collected.Objects,
 		Digest: r.Collected.Digest, Revision: r.Revision, Policy: policy, Wait: r.Wait,
@@ -78,7 +78,7 @@ func (e *Engine) PlanInventory(ctx context.Context, r InventoryRequest) (*plan.P
 	if len(r.Collected.Objects) == 0 && !r.Policy.Prune {
 		return nil, &EmptySetError{}
 	}
-	req := r.request()
+	req := r.request(e.AgentNamespace)
 	var err error
 	if req.Imported, err = e.imported(ctx, r.Owner); err != nil {
 		return nil, err
@@ -133,7 +133,7 @@ func (e *Engine) ApplyInventory(ctx context.Context, r InventoryRequest, progres
 			return Outcome{State: Failed, Err: err}
 		}
 	}
-	req := r.request()
+	req := r.request(e.AgentNamespace)
 	var err error
 	if req.Imported, err = e.imported(ctx, r.Owner); err != nil {
 		return Outcome{State: Failed, Err: err}
@@ -178,14 +178,14 @@ func (e *Engine) settled(ctx, held context.Context, out Outcome, projection reco
 }
 
 // followRun runs a request again whenever what it waited for has come, and gathers what was done. It
-// waits only where the request does.
+// waits only where the request does, or where more is to be deleted.
 func (e *Engine) followRun(ctx context.Context, req Request, waiting func(observe.Report)) Outcome {
 	var changes []apply.Change
 	for {
 		out := e.Run(ctx, req)
 		changes = append(changes, out.Changes...)
 		out.Changes = changes
-		if out.State != Waiting || !req.Wait {
+		if out.State != Waiting || !req.Wait && !out.More {
 			return out // what is still being deleted stays on record
 		}
 		seen, err := observe.Until(ctx, e.Cluster, out.Wait, waiting)
@@ -197,7 +197,12 @@ func (e *Engine) followRun(ctx context.Context, req Request, waiting func(observ
 
 // ended says whether a wait ended in a failure, and puts it into the outcome.
 func ended(ctx context.Context, out *Outcome, seen observe.Report, err error) bool {
+	if len(seen.Pending) == 0 {
+		seen.Pending = out.Leaving.Pending
+	}
 	switch {
+	case err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) && len(out.Leaving.Pending) > 0:
+		out.State, out.Err = Failed, &StillThereError{Report: seen}
 	case err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded):
 		out.State, out.Err = Failed, &NotHealthyError{Report: seen, Timeout: true}
 	case err != nil:

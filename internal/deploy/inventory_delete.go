@@ -6,6 +6,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/kustomizer/kustomizer/internal/object"
 	"github.com/kustomizer/kustomizer/internal/observe"
@@ -17,10 +21,11 @@ import (
 type InventoryDeletion struct {
 	Owner plan.Owner
 	Wait  bool // until all that was deleted is gone
-	// Approved is the hash of the objects of protected kinds that go as well.
-	Approved string
-	Order    object.Order // of application; it is deleted the other way
-	Lock     LockTimes
+	// Approved is the hash of the protected objects that go as well.
+	Approved     string
+	ProtectKinds []schema.GroupKind // see [plan.Policy]
+	Order        object.Order       // of application; it is deleted the other way
+	Lock         LockTimes
 	// Approve, which may be nil, is shown the plan before anything is deleted.
 	Approve func(ctx context.Context, p *plan.Plan) error
 }
@@ -44,6 +49,23 @@ func (e *DamagedRecordError) Error() string {
 	return fmt.Sprintf("the record of %s can't be trusted, so nothing is deleted: %s", e.Owner, e.Damage)
 }
 
+// AgentInventoryError says that an inventory holds an agent, which is not taken out by deleting its objects.
+type AgentInventoryError struct{ Owner plan.Owner }
+
+// Error implements error.
+func (e *AgentInventoryError) Error() string {
+	return fmt.Sprintf("the inventory %s in the namespace %s is the installation of an agent", e.Owner.Name, e.Owner.Namespace)
+}
+
+// agentInventory says whether an inventory is what install made.
+func agentInventory(stored record.Stored) bool {
+	owner := stored.Owner
+	agent := object.ID{Group: "apps", Kind: "Deployment", Namespace: owner.Namespace, Name: AgentName}
+	return owner.Name == AgentName && slices.ContainsFunc(stored.Entries, func(e plan.Entry) bool {
+		return e.ID == agent || plan.IsDefinition(e.ID) && strings.HasSuffix(e.ID.Name, ".toolkit.fluxcd.io")
+	})
+}
+
 // DeleteInventory deletes the objects of an inventory, those that depend on others first, and then
 // the inventory. Objects of protected kinds stay, and stay on record, unless they were approved.
 func (e *Engine) DeleteInventory(ctx context.Context, d InventoryDeletion, progress InventoryProgress) TeardownOutcome {
@@ -54,15 +76,19 @@ func (e *Engine) DeleteInventory(ctx context.Context, d InventoryDeletion, progr
 	if err != nil {
 		return failed(err)
 	}
+	if agentInventory(stored) {
+		return failed(&AgentInventoryError{Owner: d.Owner})
+	}
 	lock, held := newRunLock(ctx, d.Lock, progress.Locked)
 	defer lock.release(ctx, e.Cluster)
 	req := TeardownRequest{
-		Owner: d.Owner, RecordNamespace: d.Owner.Namespace, Policy: plan.Policy{Approved: d.Approved, Order: d.Order},
+		Owner: d.Owner, RecordNamespace: d.Owner.Namespace,
+		Policy: plan.Policy{
+			Approved: d.Approved, ProtectKinds: d.ProtectKinds, Order: d.Order, Protected: []string{e.AgentNamespace},
+		},
 		AwaitGone: d.Wait, HoldProtected: true, Approve: d.Approve, Changed: progress.Changed, lock: lock,
 	}
-	if stored.Record == nil {
-		req.Imported = stored.Entries
-	}
+	req.Imported = stored.Entries
 	out := e.followTeardown(held, req, progress.Waiting)
 	if out.Err != nil {
 		if cause := context.Cause(held); ctx.Err() == nil && cause != nil {

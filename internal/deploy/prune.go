@@ -6,10 +6,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/kustomizer/kustomizer/internal/apply"
 	"github.com/kustomizer/kustomizer/internal/cause"
@@ -36,7 +38,13 @@ func (r *run) prune(ctx context.Context) Outcome {
 		out.Awaits = waits
 		return out
 	}
-	result := r.deletions(ctx)
+	if err := r.release(ctx, r.plan.Brake); err != nil {
+		return r.outcome(Failed, err)
+	}
+	result, leaving := r.deletions(ctx, false)
+	if r.plan.Brake == nil {
+		r.head.Pruned += len(result.Changes)
+	}
 	for _, s := range r.plan.Stale {
 		switch s.Action {
 		case plan.Forget:
@@ -45,14 +53,13 @@ func (r *run) prune(ctx context.Context) Outcome {
 			r.retain(s)
 		}
 	}
-	leaving, err := r.proveGone(ctx, result.Changes)
-	if err := errors.Join(result.Err(), err); err != nil {
+	if err := errors.Join(result.Err(), leaving.err); err != nil {
 		return r.end(ctx, Failed, &PruneError{Err: err})
 	}
 	switch {
-	case len(leaving.Objects) > 0:
+	case len(leaving.want.Objects) > 0:
 		out := r.end(ctx, Waiting, nil)
-		out.Wait = leaving
+		out.Wait, out.Leaving, out.More = leaving.want, leaving.report(), leaving.more
 		return out
 	case r.plan.Brake != nil && !r.plan.Brake.Released:
 		return r.end(ctx, Held, &HeldError{Owner: r.req.Owner, Brake: *r.plan.Brake})
@@ -60,20 +67,93 @@ func (r *run) prune(ctx context.Context) Outcome {
 	return r.end(ctx, Done, nil)
 }
 
-// deletions makes the plan's deletions true. What changed since it was judged is judged again.
-func (r *run) deletions(ctx context.Context) apply.Result {
-	result := apply.Prune(ctx, r.writer, r.plan)
+// release writes down which deletions a person has approved, before the first of them: they may take
+// several runs, and the approval is for all of them together.
+func (r *run) release(ctx context.Context, b *plan.Brake) error {
+	if b == nil || !b.Released {
+		return nil
+	}
+	for i := range r.plan.Stale {
+		s := &r.plan.Stale[i]
+		if s.Action != plan.Delete || !slices.Contains(b.Objects, s.ID) {
+			continue
+		}
+		s.Entry.Released = plan.ReleaseMark(r.facts.Origin, string(s.Live.GetUID()))
+		r.entries[s.ID] = s.Entry
+	}
+	return r.save(ctx)
+}
+
+// leaving is what was deleted and is still there.
+type leaving struct {
+	want    observe.Want
+	objects map[object.ID]*unstructured.Unstructured
+	more    bool  // there is more to delete once it is gone
+	err     error // why it is not known whether something is gone
+}
+
+// report says what holds the objects.
+func (l leaving) report() observe.Report {
+	if len(l.want.Objects) == 0 {
+		return observe.Report{}
+	}
+	return observe.Assess(l.objects, l.want)
+}
+
+// deletions makes the plan's deletions true, phase by phase: what is left of one is waited for before
+// the next one begins. Objects that an earlier run deleted are waited for only where something depends
+// on their end, or where all are to be gone.
+func (r *run) deletions(ctx context.Context, all bool) (apply.Result, leaving) {
+	var out apply.Result
+	gone := leaving{want: observe.Want{Selector: r.req.Owner.Selector()}, objects: map[object.ID]*unstructured.Unstructured{}}
+	for phase := object.PhaseCustom; phase <= object.PhaseDefinitions; phase++ {
+		result := r.deletePhase(ctx, phase)
+		out.Changes = append(out.Changes, result.Changes...)
+		out.Failures = append(out.Failures, result.Failures...)
+		gone.more = r.deletesAfter(phase)
+		deleted := result.Changes
+		if all || gone.more {
+			deleted = slices.Concat(deleted, r.leavingIn(phase))
+		}
+		r.proveGone(ctx, deleted, &gone)
+		if gone.more && (len(gone.want.Objects) > 0 || gone.err != nil || len(out.Failures) > 0) {
+			break
+		}
+	}
+	r.changes = append(r.changes, out.Changes...)
+	return out, gone
+}
+
+// deletesAfter says whether anything is deleted in later phases.
+func (r *run) deletesAfter(phase object.Phase) bool {
+	return slices.ContainsFunc(r.plan.Deletions(), func(s plan.Step) bool { return object.PhaseOf(s.ID) > phase })
+}
+
+// leavingIn returns objects of a phase that an earlier run, or somebody else, already deleted and that
+// finalizers still hold.
+func (r *run) leavingIn(phase object.Phase) []apply.Change {
+	var out []apply.Change
+	for _, s := range r.plan.Stale {
+		if object.PhaseOf(s.ID) == phase && s.Action == plan.Keep && s.Live != nil && s.Live.GetDeletionTimestamp() != nil {
+			out = append(out, apply.Change{ID: s.ID, Action: plan.Keep, Object: s.Live})
+		}
+	}
+	return out
+}
+
+// deletePhase makes the deletions of one phase true. What changed since it was judged is judged again.
+func (r *run) deletePhase(ctx context.Context, phase object.Phase) apply.Result {
+	result := apply.Prune(ctx, r.writer, r.plan, phase)
 	for range judgements - 1 {
 		again, rest := r.judgeAgain(ctx, result.Failures)
 		result.Failures = rest
 		if len(again.Stale) == 0 {
 			break
 		}
-		more := apply.Prune(ctx, r.writer, again)
+		more := apply.Prune(ctx, r.writer, again, phase)
 		result.Changes = append(result.Changes, more.Changes...)
 		result.Failures = append(result.Failures, more.Failures...)
 	}
-	r.changes = append(r.changes, result.Changes...)
 	return result
 }
 
@@ -125,11 +205,10 @@ func (r *run) retain(s plan.Step) {
 }
 
 // proveGone reads each deleted object once more: only what is proven to be gone leaves the record.
-// The others, which finalizers still hold, are returned to be waited for.
-func (r *run) proveGone(ctx context.Context, deleted []apply.Change) (observe.Want, error) {
-	want := observe.Want{Selector: r.req.Owner.Selector()}
+// The others, which finalizers still hold, are to be waited for.
+func (r *run) proveGone(ctx context.Context, deleted []apply.Change, left *leaving) {
 	var mu sync.Mutex
-	var errs []error
+	errs := []error{left.err}
 	var group errgroup.Group
 	group.SetLimit(readsAtOnce)
 	for _, c := range deleted {
@@ -140,17 +219,27 @@ func (r *run) proveGone(ctx context.Context, deleted []apply.Change) (observe.Wa
 			defer mu.Unlock()
 			switch {
 			case apierrors.IsNotFound(err) || cluster.CauseOf(err).Code == cause.KindMissing:
-				delete(r.entries, c.ID)
+				r.drop(c)
 			case err != nil:
 				errs = append(errs, fmt.Errorf("seeing whether %s is gone: %w", c.ID, err))
 			case live.GetUID() != c.Object.GetUID():
-				delete(r.entries, c.ID) // a namesake that somebody made since; not ours
+				r.drop(c) // a namesake that somebody made since; not ours
 			default:
-				want.Objects = append(want.Objects, observe.Target{ID: c.ID, Version: version, UID: live.GetUID(), Absent: true})
+				left.want.Objects = append(left.want.Objects, observe.Target{ID: c.ID, Version: version, UID: live.GetUID(), Absent: true})
+				left.objects[c.ID] = live
 			}
 			return nil
 		})
 	}
 	_ = group.Wait() // the functions report through what they share
-	return want, errors.Join(errs...)
+	left.err = errors.Join(errs...)
+}
+
+// drop forgets an object that is proven to be gone.
+func (r *run) drop(c apply.Change) {
+	delete(r.entries, c.ID)
+	if c.Action == plan.Keep { // an earlier run deleted it, so that it was to stay on record
+		s := r.staleStep(c.ID)
+		s.Action, s.Reason = plan.Forget, "it is gone"
+	}
 }

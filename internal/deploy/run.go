@@ -48,7 +48,8 @@ type Request struct {
 	// Wait: the set is done only when all of it is healthy, and is pruned after that.
 	Wait bool
 	// Imported is the record to start from where there is none: what another engine says it
-	// applied. Its entries have no proof but the owner labels on the objects.
+	// applied. Its entries have no proof but the owner labels and fields on the objects. For an inventory,
+	// what is not on record is added to it.
 	Imported []plan.Entry
 	// Recorded is told what is on record each time that changes and before anything is written on
 	// the strength of it.
@@ -89,6 +90,10 @@ type Outcome struct {
 	// Wait is what remains to be waited for when State is Waiting.
 	Wait   observe.Want
 	Health observe.Report
+	// Leaving says what holds the deleted objects that are waited for, and More that others, which come
+	// after them, are not deleted yet.
+	Leaving observe.Report
+	More    bool
 	// Entries is the record as the run left it.
 	Entries map[object.ID]plan.Entry
 	// Awaits says, one a line, what has to be decided elsewhere before this can go on, when State is
@@ -107,6 +112,8 @@ type Engine struct {
 	Cluster *cluster.Cluster
 	// AgentNamespace is where the records of Kustomizations lie.
 	AgentNamespace string
+	// Fleet, where there is one, counts deletions over all owners.
+	Fleet *Fleet
 
 	mu sync.Mutex
 	id string // of the cluster, once known
@@ -187,15 +194,35 @@ func (e *Engine) decide(ctx context.Context, req Request) (*run, error) {
 		Owner: req.Owner, Objects: req.Objects, Record: maps.Clone(r.entries), Policy: r.req.Policy,
 		Origin: fmt.Sprintf("%s@%d", req.Digest, req.Generation), Empty: req.Empty,
 		Claims: e.claims, Claimants: e.claimantsFor(req.Owner),
+		Nested: e.nested, RecordOf: record.OwnerOf,
 	}
 	facts, err := rehearse.Rehearse(ctx, e.Cluster, r.rehearse)
 	if err != nil {
 		return nil, err
 	}
 	r.facts = facts
-	r.plan = plan.Decide(facts, r.req.Policy)
+	if err := r.judge(ctx); err != nil {
+		return nil, err
+	}
 	r.writer = &apply.Writer{Cluster: e.Cluster, Owner: req.Owner, Overrides: req.Policy.Overrides, Gone: replaceTimeout, Done: req.Changed}
 	return r, nil
+}
+
+// judge makes the plan. How many objects the revision deletes elsewhere matters only where it deletes any
+// here.
+func (r *run) judge(ctx context.Context) error {
+	fleet := r.engine.Fleet
+	if fleet == nil {
+		r.plan = plan.Decide(r.facts, r.req.Policy)
+		return nil
+	}
+	if len(plan.Leaving(r.facts, r.req.Policy)) > 0 {
+		if err := fleet.load(ctx, r.engine.Cluster, r.engine.AgentNamespace); err != nil {
+			return err
+		}
+	}
+	r.plan = fleet.decide(r.facts, r.req.Policy, r.req.Digest, r.head.Pruned)
+	return nil
 }
 
 // load reads the record. Whatever makes it doubtful that the record is this cluster's and whole
@@ -212,12 +239,11 @@ func (r *run) load(ctx context.Context) error {
 	for id, entry := range r.record.Entries {
 		r.entries[id] = entry
 	}
-	if !r.record.Exists {
-		for _, entry := range r.req.Imported {
-			r.entries[entry.ID] = entry
-		}
-	}
+	r.take(r.req.Imported)
 	r.head = record.Head{Cluster: id, Digest: r.req.Digest, Revision: r.req.Revision, Generation: r.req.Generation}
+	if r.record.Head.Digest == r.req.Digest {
+		r.head.Pruned = r.record.Head.Pruned
+	}
 	if damage := r.record.Degraded(); damage != "" {
 		r.noPrune("the record is damaged (" + damage + ")")
 	}
@@ -225,6 +251,21 @@ func (r *run) load(ctx context.Context) error {
 		r.noPrune("the record was made in another cluster")
 	}
 	return nil
+}
+
+// take puts into the record what another tool says it applied. For a Kustomization that counts only where
+// there is no record yet. Kustomizer's own inventory is written to by later runs of Kustomizer too: what
+// they added has, as at the first run, to be confirmed by our labels and fields on the object before it
+// can be deleted.
+func (r *run) take(imported []plan.Entry) {
+	if r.record.Exists && r.req.Owner.Kind != plan.OwnerInventory {
+		return
+	}
+	for _, entry := range imported {
+		if _, known := r.entries[entry.ID]; !known {
+			r.entries[entry.ID] = entry
+		}
+	}
 }
 
 func (r *run) loadRecord(ctx context.Context) (*record.Record, error) {

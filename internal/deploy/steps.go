@@ -10,6 +10,7 @@ import (
 	"maps"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -17,6 +18,7 @@ import (
 	"github.com/kustomizer/kustomizer/internal/object"
 	"github.com/kustomizer/kustomizer/internal/observe"
 	"github.com/kustomizer/kustomizer/internal/plan"
+	"github.com/kustomizer/kustomizer/internal/record"
 	"github.com/kustomizer/kustomizer/internal/rehearse"
 )
 
@@ -41,7 +43,7 @@ func (r *run) takeOver(ctx context.Context) bool {
 func (r *run) recordUnion(ctx context.Context) error {
 	if r.plan.Writes() {
 		if err := r.hold(ctx); err != nil {
-			return err
+			return notRecorded(ctx, err)
 		}
 	}
 	grown := !r.record.Exists && len(r.entries) > 0
@@ -53,13 +55,24 @@ func (r *run) recordUnion(ctx context.Context) error {
 	}
 	grown = r.claim() || grown
 	grown = r.handOver() || grown
+	var err error
 	switch {
 	case grown:
-		return r.save(ctx)
+		err = r.save(ctx)
 	case r.unfinished():
-		return r.tell(ctx) // the run that stored it may have died before it told
+		err = r.tell(ctx) // the run that stored it may have died before it told
 	}
-	return nil
+	return notRecorded(ctx, err)
+}
+
+// notRecorded says of an error that kept a set from being recorded that nothing was applied. That another
+// run was faster is no such error.
+func notRecorded(ctx context.Context, err error) error {
+	var lost *record.ConflictError
+	if err == nil || ctx.Err() != nil || errors.As(err, &lost) || apierrors.IsConflict(err) {
+		return err
+	}
+	return &NotRecordedError{Err: err}
 }
 
 // unfinished says whether a run died, or failed, between recording and applying.

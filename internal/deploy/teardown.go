@@ -26,7 +26,7 @@ import (
 type TeardownRequest struct {
 	Owner           plan.Owner
 	RecordNamespace string
-	Policy          plan.Policy // Protected and Overrides are used
+	Policy          plan.Policy // all but Prune, Force and Adopt is used
 	Imported        []plan.Entry
 	// Keep: nothing is deleted, all of it is left behind, for this reason.
 	Keep string
@@ -55,14 +55,43 @@ type TeardownOutcome struct {
 	LeftRecord string // ConfigMap that lists what stays, where anything does
 }
 
-// Teardown deletes what an owner's record proves to be the owner's, and then the record. When its
-// state is Done the owner may go.
-func (e *Engine) Teardown(ctx context.Context, req TeardownRequest) TeardownOutcome {
+// PlanTeardown decides what a teardown would do. It writes nothing. Without a record it is unknown what
+// would go; the error is then a [NoRecordError].
+func (e *Engine) PlanTeardown(ctx context.Context, req TeardownRequest) (*plan.Plan, error) {
+	r := newTeardown(e, req)
+	if err := r.prepareTeardown(ctx, req); err != nil {
+		return nil, err
+	}
+	if !r.record.Exists {
+		return nil, &NoRecordError{Owner: req.Owner, Namespace: req.RecordNamespace}
+	}
+	return r.plan, nil
+}
+
+// NoRecordError says that nothing is on record of an owner.
+type NoRecordError struct {
+	Owner     plan.Owner
+	Namespace string // where the record was looked for
+}
+
+// Error implements error.
+func (e *NoRecordError) Error() string {
+	return fmt.Sprintf("there is no record of %s in the namespace %s", e.Owner, e.Namespace)
+}
+
+func newTeardown(e *Engine, req TeardownRequest) *run {
 	r := &run{engine: e, req: Request{
 		Owner: req.Owner, RecordNamespace: req.RecordNamespace, Policy: req.Policy, Imported: req.Imported,
 		Approve: req.Approve, Changed: req.Changed, Peer: req.Peer, Revision: req.Revision, lock: req.lock,
 	}}
 	r.req.Policy.Prune = true
+	return r
+}
+
+// Teardown deletes what an owner's record proves to be the owner's, and then the record. When its
+// state is Done the owner may go.
+func (e *Engine) Teardown(ctx context.Context, req TeardownRequest) TeardownOutcome {
+	r := newTeardown(e, req)
 	if err := r.prepareTeardown(ctx, req); err != nil {
 		if req.GiveUp && !transient(err) {
 			r.notes = append(r.notes, fmt.Sprintf("all objects stay, and their record: %v", err))
@@ -98,19 +127,25 @@ func (r *run) prepareTeardown(ctx context.Context, req TeardownRequest) error {
 		return err
 	}
 	r.head = r.record.Head
+	keep := req.Keep
+	if keep == "" && !r.req.Policy.Prune {
+		keep = "its record is damaged or was made in another cluster"
+	}
+	r.req.Policy.Prune = true
+	// What goes in any case, or stays in any case, need not be looked into.
+	r.req.Policy.GuardOff = r.req.Policy.GuardOff || req.TakeProtected || keep != ""
 	facts, err := rehearse.Rehearse(ctx, r.engine.Cluster, rehearse.Request{
-		Owner: req.Owner, Record: maps.Clone(r.entries), Policy: r.req.Policy, Claimants: r.engine.claimantsFor(req.Owner),
+		Owner: req.Owner, Record: maps.Clone(r.entries), Policy: r.req.Policy, Origin: "deletion@" + r.record.Head.Digest,
+		Claimants: r.engine.claimantsFor(req.Owner), RecordOf: record.OwnerOf,
+		// Nested Kustomizations go, and judge by themselves what goes with them.
+		Nested: func(context.Context, *unstructured.Unstructured) ([]plan.Nested, error) { return nil, nil },
 	})
 	if err != nil {
 		return err
 	}
 	r.facts = facts
 	r.writer = &apply.Writer{Cluster: r.engine.Cluster, Owner: req.Owner, Done: req.Changed}
-	r.plan = plan.Teardown(facts, r.req.Policy, req.TakeProtected)
-	keep := req.Keep
-	if keep == "" && !r.req.Policy.Prune {
-		keep = "its record is damaged or was made in another cluster"
-	}
+	r.plan = plan.Teardown(facts, r.req.Policy)
 	if keep != "" {
 		leaveAll(r.plan, keep)
 	}
@@ -139,26 +174,28 @@ func (r *run) teardown(ctx context.Context, req TeardownRequest) TeardownOutcome
 	case len(waits) > 0:
 		leaveAll(r.plan, strings.Join(waits, "; "))
 	}
-	result := r.deletions(ctx)
-	waiting, err := r.proveGone(ctx, append(result.Changes, r.leaving()...))
-	err = errors.Join(result.Err(), err)
+	if err := r.release(ctx, r.plan.Spared); err != nil {
+		return TeardownOutcome{Outcome: r.outcome(Failed, err)}
+	}
+	result, leaving := r.deletions(ctx, true)
+	err = errors.Join(result.Err(), leaving.err)
 	if req.Keep == "" {
-		err = errors.Join(err, r.unknown())
+		err = errors.Join(err, r.unknown(req))
 	}
 	if err != nil && !req.GiveUp {
 		return TeardownOutcome{Outcome: r.end(ctx, Failed, &PruneError{Err: err})}
 	}
-	if req.AwaitGone && len(waiting.Objects) > 0 && !req.GiveUp {
-		out := r.endTeardown(ctx, waiting)
-		out.Wait = waiting
+	if (req.AwaitGone || leaving.more) && len(leaving.want.Objects) > 0 && !req.GiveUp {
+		out := r.endTeardown(ctx, leaving.want)
+		out.Wait, out.Leaving, out.More = leaving.want, leaving.report(), leaving.more
 		return TeardownOutcome{Outcome: out}
 	}
 	if b := r.plan.Spared; req.HoldProtected && b != nil && !b.Released {
 		return TeardownOutcome{Outcome: r.end(ctx, Held, &HeldError{Owner: req.Owner, Brake: *b})}
 	}
-	left := r.left(result.Failures)
-	if req.AwaitGone {
-		left = append(left, r.stuck(waiting)...)
+	left := r.left(result)
+	if req.AwaitGone || leaving.more {
+		left = append(left, r.stuck(leaving.want)...)
 	}
 	return r.finish(ctx, left, req.GiveUp)
 }
@@ -188,44 +225,41 @@ func (r *run) stuck(waiting observe.Want) []plan.Step {
 	return out
 }
 
-// unknown names the objects of which nobody can say whether they are there: they are looked at
-// again as long as there is time.
-func (r *run) unknown() error {
+// unknown names the objects of which nobody can say whether they are there, or what would go with them:
+// they are looked at again as long as there is time.
+func (r *run) unknown(req TeardownRequest) error {
 	var errs []error
 	for _, s := range r.plan.Stale {
-		if s.Action == plan.Keep && s.Live == nil {
+		// Protected only because something could not be found out.
+		doubtful := !req.HoldProtected && r.facts.Stakes[s.ID].Doubt != ""
+		if s.Action == plan.Keep && (s.Live == nil || doubtful) {
 			errs = append(errs, fmt.Errorf("%s: %s", s.ID, s.Reason))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// leaving returns objects that an earlier run, or somebody else, already deleted and that
-// finalizers still hold.
-func (r *run) leaving() []apply.Change {
-	var out []apply.Change
-	for _, s := range r.plan.Stale {
-		if s.Action == plan.Keep && s.Live != nil && s.Live.GetDeletionTimestamp() != nil {
-			out = append(out, apply.Change{ID: s.ID, Action: plan.Delete, Object: s.Live})
-		}
-	}
-	return out
-}
-
 // left lists what stays: what was decided to be kept, and what could not be deleted.
-func (r *run) left(failures []*apply.Failure) []plan.Step {
-	why := map[object.ID]string{}
-	for _, f := range failures {
+func (r *run) left(result apply.Result) []plan.Step {
+	why, deleted := map[object.ID]string{}, map[object.ID]bool{}
+	for _, f := range result.Failures {
 		why[f.ID] = "deleting it failed: " + f.Cause.String()
+	}
+	for _, c := range result.Changes {
+		deleted[c.ID] = true
 	}
 	var out []plan.Step
 	for _, s := range r.plan.Stale {
-		if reason, failed := why[s.ID]; failed {
+		reason, failed := why[s.ID]
+		switch {
+		case failed:
 			s.Reason = reason
-			out = append(out, s)
-		} else if s.Action == plan.Keep && s.Other == (plan.Owner{}) && (s.Live == nil || s.Live.GetDeletionTimestamp() == nil) {
-			out = append(out, s)
+		case s.Action == plan.Delete && !deleted[s.ID]:
+			s.Reason = "it was not deleted, because what needs it is still there"
+		case s.Action != plan.Keep || s.Other != (plan.Owner{}) || s.Live != nil && s.Live.GetDeletionTimestamp() != nil:
+			continue
 		}
+		out = append(out, s)
 	}
 	return out
 }

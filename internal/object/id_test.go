@@ -4,6 +4,7 @@ package object_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -130,6 +131,28 @@ func TestWavesPutFirstWhatOthersNeed(t *testing.T) {
 	} {
 		if wave(pair[0]) >= wave(pair[1]) {
 			t.Errorf("%s is not before %s", pair[0], pair[1])
+		}
+	}
+}
+
+func TestPhases(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]object.Phase{
+		"admissionregistration.k8s.io/ValidatingWebhookConfiguration": object.PhaseCustom,
+		"example.com/Database":                          object.PhaseCustom,
+		"gateway.networking.k8s.io/HTTPRoute":           object.PhaseCustom,
+		"apps/Deployment":                               object.PhaseRest,
+		"/PersistentVolumeClaim":                        object.PhaseRest,
+		"rbac.authorization.k8s.io/RoleBinding":         object.PhaseRest,
+		"rbac.authorization.k8s.io/ClusterRole":         object.PhaseDefinitions,
+		"gateway.networking.k8s.io/GatewayClass":        object.PhaseDefinitions,
+		"apiregistration.k8s.io/APIService":             object.PhaseDefinitions,
+		"apiextensions.k8s.io/CustomResourceDefinition": object.PhaseDefinitions,
+		"/Namespace": object.PhaseDefinitions,
+	} {
+		group, kind, _ := strings.Cut(text, "/")
+		if got := object.PhaseOf(object.ID{Group: group, Kind: kind, Name: "a"}); got != want {
+			t.Errorf("%s goes in phase %d, want %d", text, got, want)
 		}
 	}
 }

@@ -165,3 +165,42 @@ func WaveOf(id ID) int {
 		return 3
 	}
 }
+
+// Phase is a part of a deletion: all objects of a phase are gone before the next one begins, so that
+// nothing is deleted that others still need for their end.
+type Phase int
+
+// The phases, in the order in which they are deleted.
+const (
+	// PhaseCustom: admission webhooks, and what needs a controller to clean up after it, which the next
+	// phase may delete.
+	PhaseCustom Phase = iota
+	PhaseRest
+	// PhaseDefinitions: what others need to exist.
+	PhaseDefinitions
+)
+
+// PhaseOf says in which phase an object is deleted.
+func PhaseOf(id ID) Phase {
+	switch stage := StageOf(id); {
+	case stage == StageWebhooks:
+		return PhaseCustom
+	case stage < StageRest, id.Group == "apiregistration.k8s.io":
+		return PhaseDefinitions
+	case !builtIn(id.Group):
+		return PhaseCustom
+	default:
+		return PhaseRest
+	}
+}
+
+// builtIn says whether Kubernetes itself serves a group.
+func builtIn(group string) bool {
+	switch group {
+	case "", "apps", "batch", "autoscaling", "policy", "extensions", rbacGroup, "networking.k8s.io", "storage.k8s.io", "scheduling.k8s.io",
+		"node.k8s.io", "discovery.k8s.io", "coordination.k8s.io", "admissionregistration.k8s.io", "apiextensions.k8s.io",
+		"apiregistration.k8s.io", "certificates.k8s.io", "flowcontrol.apiserver.k8s.io", "events.k8s.io", "resource.k8s.io":
+		return true
+	}
+	return false
+}

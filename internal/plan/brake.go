@@ -11,8 +11,6 @@ import (
 	"slices"
 	"strings"
 
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-
 	"github.com/kustomizer/kustomizer/internal/object"
 )
 
@@ -32,17 +30,18 @@ type Brake struct {
 	Released bool        // the approval is there
 }
 
-// brake looks over a plan's deletions.
+// brake looks over a plan's deletions. What a person already let go of is not held again.
 func brake(f *Facts, p *Plan, policy Policy) *Brake {
-	going := p.Deletions()
+	going := unreleased(f, p.Deletions())
 	if len(going) == 0 || policy.GuardOff {
 		return nil
 	}
-	reason := brakeReason(f, p, going)
+	nested := nestedGoing(f, going, policy)
+	reason := brakeReason(f, p, going, nested, policy)
 	if reason == "" {
 		return nil
 	}
-	b := &Brake{Reason: reason, Hash: approvalHash(f.Origin, going)}
+	b := &Brake{Reason: reason, Hash: approvalHash(f.Origin, going, nested)}
 	for _, s := range going {
 		b.Objects = append(b.Objects, s.ID)
 	}
@@ -50,23 +49,56 @@ func brake(f *Facts, p *Plan, policy Policy) *Brake {
 	return b
 }
 
-func brakeReason(f *Facts, p *Plan, going []Step) string {
-	total := remembered(f)
-	switch n := len(going); {
+// Demand is how many deletions a plan adds to those that its revision makes: what it would delete,
+// held or not, as far as no person has approved it.
+func Demand(f *Facts, p *Plan, policy Policy) int {
+	if p.Brake != nil && p.Brake.Released {
+		return 0
+	}
+	going := slices.Concat(p.filter(p.Stale, Hold), unreleased(f, p.Deletions()))
+	return len(going) + len(nestedGoing(f, going, policy))
+}
+
+// ReleaseMark names the deletion of one object that a person approved. It is worthless for another
+// origin or another object of that name.
+func ReleaseMark(origin, uid string) string { return shortHash([]byte(origin + "\n" + uid)) }
+
+// unreleased returns the deletions that nobody has approved yet.
+func unreleased(f *Facts, going []Step) []Step {
+	return slices.DeleteFunc(slices.Clone(going), func(s Step) bool { return released(f, s) })
+}
+
+func released(f *Facts, s Step) bool {
+	return s.Entry.Released != "" && s.Live != nil && s.Entry.Released == ReleaseMark(f.Origin, string(s.Live.GetUID()))
+}
+
+func brakeReason(f *Facts, p *Plan, going []Step, nested []Entry, policy Policy) string {
+	n, total := len(going)+len(nested), remembered(f)+len(nested)
+	with := ""
+	if len(nested) > 0 {
+		with = fmt.Sprintf(", %d of them with nested Kustomizations", len(nested))
+	}
+	switch {
 	case len(f.Wants) == 0:
 		why := f.Empty
 		if why == "" {
 			why = "it has no objects"
 		}
-		return fmt.Sprintf("the new render is empty (%s) and all %d objects would be deleted", why, n)
+		return fmt.Sprintf("the new render is empty (%s) and all %d objects would be deleted", why, n) + with
 	case n > manyObjects && n*100 > total*manyPercent:
-		return fmt.Sprintf("%d of %d objects would be deleted", n, total)
+		return fmt.Sprintf("%d of %d objects would be deleted", n, total) + with
 	case n >= fewObjects && n*2 > total:
-		return fmt.Sprintf("%d of %d objects would be deleted, more than half", n, total)
-	case lastWorkloadGoes(p, going):
+		return fmt.Sprintf("%d of %d objects would be deleted, more than half", n, total) + with
+	case lastWorkloadGoes(p, going, nested):
 		return "the last workload would be deleted"
 	}
-	return cmp.Or(protectedReason(going), f.Unseen)
+	if reason := cmp.Or(protectedReason(f, p, going, policy), f.Unseen); reason != "" {
+		return reason
+	}
+	if policy.FleetLimit > 0 && f.Fleet+n > policy.FleetLimit {
+		return fmt.Sprintf("this revision would delete %d objects in all, more than %d", f.Fleet+n, policy.FleetLimit) + with
+	}
+	return ""
 }
 
 // remembered counts the objects that were ours before this plan: those that are in the record
@@ -81,11 +113,17 @@ func remembered(f *Facts) int {
 	return n
 }
 
-func lastWorkloadGoes(p *Plan, going []Step) bool {
+// lastWorkloadGoes says whether no workload would be left, as far as can be told: a nested
+// Kustomization that stays may have some.
+func lastWorkloadGoes(p *Plan, going []Step, nested []Entry) bool {
 	if slices.ContainsFunc(p.Steps, func(s Step) bool { return workload(s.ID) }) {
 		return false
 	}
-	return slices.ContainsFunc(going, func(s Step) bool { return workload(s.ID) })
+	if slices.ContainsFunc(going, func(s Step) bool { return workload(s.ID) }) {
+		return true
+	}
+	return !slices.ContainsFunc(p.Steps, func(s Step) bool { return IsKustomization(s.ID) }) &&
+		slices.ContainsFunc(nested, func(e Entry) bool { return workload(e.ID) })
 }
 
 func workload(id object.ID) bool {
@@ -99,43 +137,50 @@ func workload(id object.ID) bool {
 }
 
 // protectedReason names the objects that take data or other people's objects with them.
-func protectedReason(going []Step) string {
-	var names []string
+func protectedReason(f *Facts, p *Plan, going []Step, policy Policy) string {
+	with := idsOf(p.Deletions())
+	var reasons []string
 	for _, s := range going {
-		if Protected(s.ID, s.Live) {
-			names = append(names, s.ID.String())
+		why := protection(f, s, with, policy)
+		if why == "" {
+			why = nestedReason(f, s, policy)
+		}
+		if why != "" {
+			reasons = append(reasons, s.ID.String()+" ("+why+")")
 		}
 	}
-	if len(names) == 0 {
-		return ""
-	}
-	slices.Sort(names)
-	return "objects of protected kinds would be deleted: " + strings.Join(names, ", ")
+	return protectedList(reasons)
 }
 
-// Protected says whether an object is of a kind whose deletion takes data or other people's
-// objects with it, and therefore needs approval.
-func Protected(id object.ID, live *unstructured.Unstructured) bool {
-	switch id.GroupKind().String() {
-	case "Namespace", "PersistentVolume", "PersistentVolumeClaim", "CustomResourceDefinition.apiextensions.k8s.io",
-		"Kustomization.kustomize.toolkit.fluxcd.io":
-		return true
-	case "StatefulSet.apps":
-		if live == nil {
-			return true
-		}
-		templates, _, _ := unstructured.NestedSlice(live.Object, "spec", "volumeClaimTemplates")
-		return len(templates) > 0
+func protectedList(reasons []string) string {
+	const show = 5
+	if len(reasons) == 0 {
+		return ""
 	}
-	return false
+	slices.Sort(reasons)
+	if len(reasons) > show {
+		reasons = append(reasons[:show:show], fmt.Sprintf("and %d more", len(reasons)-show))
+	}
+	return "protected objects would be deleted: " + strings.Join(reasons, ", ")
+}
+
+func idsOf(steps []Step) map[object.ID]bool {
+	out := make(map[object.ID]bool, len(steps))
+	for _, s := range steps {
+		out[s.ID] = true
+	}
+	return out
 }
 
 // approvalHash names exactly one set of deletions: the origin (artifact digest and generation) and
 // each object with its uid. An approval can't be used for anything else.
-func approvalHash(origin string, going []Step) string {
-	lines := make([]string, 0, len(going))
+func approvalHash(origin string, going []Step, nested []Entry) string {
+	lines := make([]string, 0, len(going)+len(nested))
 	for _, s := range going {
 		lines = append(lines, s.ID.InventoryID()+" "+string(s.Live.GetUID()))
+	}
+	for _, e := range nested {
+		lines = append(lines, "nested "+e.ID.InventoryID()+" "+e.UID)
 	}
 	slices.Sort(lines)
 	h := sha256.New()

@@ -41,7 +41,7 @@ func Decide(f *Facts, policy Policy) *Plan {
 
 func hold(p *Plan) {
 	for i := range p.Stale {
-		if p.Stale[i].Action == Delete {
+		if p.Stale[i].Action == Delete && slices.Contains(p.Brake.Objects, p.Stale[i].ID) {
 			p.Stale[i].Action, p.Stale[i].Reason = Hold, "held: "+p.Brake.Reason
 		}
 	}

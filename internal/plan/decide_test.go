@@ -422,7 +422,7 @@ func TestSystemNamespacesAreNeverDeleted(t *testing.T) {
 		w := newWorld(t)
 		w.stale("Namespace", name)
 		w.policy.GuardOff = true
-		for _, p := range []*plan.Plan{w.decide(), plan.Teardown(&w.Facts, w.policy, true)} {
+		for _, p := range []*plan.Plan{w.decide(), plan.Teardown(&w.Facts, w.policy)} {
 			if n := len(p.Deletions()); n != 0 {
 				t.Errorf("%s would be deleted", name)
 			}
@@ -458,23 +458,25 @@ func TestTeardown(t *testing.T) {
 	t.Parallel()
 	facts := func(t *testing.T) *world {
 		w := newWorld(t)
-		for _, kind := range []string{"ConfigMap", "Deployment", "Namespace", "PersistentVolumeClaim"} {
+		for _, kind := range []string{"ConfigMap", "Deployment", "PersistentVolumeClaim"} {
 			w.stale(kind, "a")
 		}
+		w.stake(w.stale("Namespace", "shop"), func(s *plan.Stake) {
+			s.Holds = []object.ID{{Kind: "ConfigMap", Namespace: "shop", Name: "a"}, {Kind: "PersistentVolumeClaim", Namespace: "shop", Name: "a"}}
+		})
+		w.stale("Namespace", "empty")
 		w.Live[w.stale("Secret", "unknown")] = plan.Live{}
 		w.policy.Prune = false
 		return w
 	}
-	kept := func(kind string) string {
-		return "keep " + kind + "/a: a " + kind + " is deleted only where that was asked for by name"
-	}
-	t.Run("spares protected kinds", func(t *testing.T) {
+	t.Run("spares what is protected, and what it is in", func(t *testing.T) {
 		t.Parallel()
 		w := facts(t)
-		p := plan.Teardown(&w.Facts, w.policy, false)
+		p := plan.Teardown(&w.Facts, w.policy)
 		want := []string{
-			kept("PersistentVolumeClaim"), "delete Deployment/a", "keep Secret/unknown: its state is unknown",
-			"delete ConfigMap/a", kept("Namespace"),
+			"keep PersistentVolumeClaim/a: it is protected: it holds data", "delete Deployment/a",
+			"keep Secret/unknown: its state is unknown", "delete ConfigMap/a",
+			"keep Namespace/shop: it is protected: it holds PersistentVolumeClaim/shop/a", "delete Namespace/empty",
 		}
 		if diff := cmp.Diff(want, actions(p)); diff != "" {
 			t.Errorf("decided (-want +got):\n%s", diff)
@@ -483,19 +485,40 @@ func TestTeardown(t *testing.T) {
 			t.Fatalf("brake %+v, spared %+v", p.Brake, p.Spared)
 		}
 		w.policy.Approved = p.Spared.Hash
-		if p := plan.Teardown(&w.Facts, w.policy, false); len(p.Deletions()) != 4 || !p.Spared.Released {
+		if p := plan.Teardown(&w.Facts, w.policy); len(p.Deletions()) != 5 || !p.Spared.Released {
 			t.Errorf("approved, but not released: %s", actions(p))
 		}
 		w.Origin = "sha256:two@1"
-		if p := plan.Teardown(&w.Facts, w.policy, false); len(p.Deletions()) != 2 {
+		if p := plan.Teardown(&w.Facts, w.policy); len(p.Deletions()) != 3 {
 			t.Errorf("released by the approval of something else: %s", actions(p))
 		}
 	})
-	t.Run("takes them where they are named", func(t *testing.T) {
+	t.Run("goes on with what was released", func(t *testing.T) {
 		t.Parallel()
 		w := facts(t)
-		if n := len(plan.Teardown(&w.Facts, w.policy, true).Deletions()); n != 4 {
+		for id, e := range w.Record {
+			e.Released = plan.ReleaseMark(w.Origin, e.UID)
+			w.Record[id] = e
+		}
+		drop(w, "a") // what is left is another plan than the one that was approved
+		if p := plan.Teardown(&w.Facts, w.policy); len(p.Deletions()) != 2 || p.Spared != nil {
+			t.Errorf("held again: %s", actions(p))
+		}
+	})
+	t.Run("takes them where the guard is off", func(t *testing.T) {
+		t.Parallel()
+		w := facts(t)
+		w.policy.GuardOff = true
+		if n := len(plan.Teardown(&w.Facts, w.policy).Deletions()); n != 5 {
 			t.Errorf("%d deletions", n)
+		}
+	})
+	t.Run("has no thresholds, and no opinion about nested Kustomizations", func(t *testing.T) {
+		t.Parallel()
+		w := shrink(t, 20, 20)
+		w.stale("Kustomization", "child")
+		if p := plan.Teardown(&w.Facts, w.policy); len(p.Deletions()) != 21 || p.Spared != nil {
+			t.Errorf("decided: %s", actions(p))
 		}
 	})
 }

@@ -123,6 +123,8 @@ type Entry struct {
 	// Rendered is [Want.Rendered] of what was sent.
 	Rendered string
 	Live     string
+	// Released is the [ReleaseMark] of a deletion that a person approved, and that may not be at its end.
+	Released string
 }
 
 // Ours says whether the entry is of an object that we applied, or are about to, and that is in the

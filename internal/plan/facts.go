@@ -9,6 +9,7 @@ import (
 	"fmt"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/kustomizer/kustomizer/internal/cause"
 	"github.com/kustomizer/kustomizer/internal/object"
@@ -89,6 +90,11 @@ type Facts struct {
 	Claimants map[object.ID]Owner
 	// Unseen says why it is not known whether others claim what left the set, where it is not.
 	Unseen string
+	// Stakes says what goes with objects that would be deleted.
+	Stakes map[object.ID]Stake
+	// Fleet is how many objects the same revision deletes, or would delete, elsewhere, and how many
+	// it has deleted here before.
+	Fleet int
 	// Empty says why the render has no objects, where it has none.
 	Empty string
 	// Origin binds an approval: the artifact's digest and the owner's generation.
@@ -108,6 +114,11 @@ type Policy struct {
 	Order object.Order
 	// Protected lists namespaces that are never deleted, beside the system's own.
 	Protected []string
+	// ProtectKinds lists kinds, beside the built-in ones, whose objects are deleted only after a
+	// person's approval. See [ParseKinds].
+	ProtectKinds []schema.GroupKind
+	// FleetLimit is how many objects one revision may delete over all owners; 0 for any number.
+	FleetLimit int
 	// Overrides lists field managers, beside the built-in ones, whose changes are undone.
 	Overrides []string
 }

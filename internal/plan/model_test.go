@@ -11,6 +11,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/kustomizer/kustomizer/internal/cause"
@@ -21,7 +22,9 @@ import (
 // randomWorld makes a small world in which anything can be the case.
 func randomWorld(t testing.TB, r *rand.Rand) *world {
 	w := newWorld(t)
-	kinds := []string{"ConfigMap", "Deployment", "Namespace", "PersistentVolumeClaim", "StatefulSet"}
+	kinds := []string{
+		"ConfigMap", "Secret", "Deployment", "Namespace", "PersistentVolumeClaim", "StatefulSet", "CustomResourceDefinition", "Kustomization",
+	}
 	coin := func() bool { return r.IntN(2) == 0 }
 	for i := range 1 + r.IntN(6) {
 		kind, name := kinds[r.IntN(len(kinds))], fmt.Sprintf("o%d", i)
@@ -36,6 +39,10 @@ func randomWorld(t testing.TB, r *rand.Rand) *world {
 				ID: id, Version: "v1", UID: "uid-" + name,
 				Pending: r.IntN(5) == 0, Retained: r.IntN(5) == 0, Unproven: r.IntN(5) == 0,
 			}
+			w.entry(id, func(e *plan.Entry) { e.Released = randomRelease(r, w, e.UID) })
+		}
+		if kind == "StatefulSet" && coin() {
+			u.Object["spec"] = map[string]any{"volumeClaimTemplates": []any{map[string]any{}}}
 		}
 		w.Live[id] = randomLive(r, applied(u))
 		if live := w.Live[id]; live.Presence == plan.Present && coin() {
@@ -53,8 +60,54 @@ func randomWorld(t testing.TB, r *rand.Rand) *world {
 			w.Claims[id] = plan.Kustomization("apps", "other")
 		}
 	}
-	w.policy = plan.Policy{Prune: r.IntN(4) > 0, Force: coin(), GuardOff: r.IntN(3) == 0}
+	for id := range w.Record {
+		w.Stakes[id] = randomStake(r, w)
+	}
+	w.Fleet = r.IntN(8)
+	w.policy = plan.Policy{Prune: r.IntN(4) > 0, Force: coin(), GuardOff: r.IntN(3) == 0, FleetLimit: r.IntN(3) * 5}
+	if coin() {
+		w.policy.ProtectKinds = []schema.GroupKind{{Kind: "Secret"}}
+	}
 	return w
+}
+
+// randomRelease marks a deletion as approved, as this one or as another one.
+func randomRelease(r *rand.Rand, w *world, uid string) string {
+	switch r.IntN(8) {
+	case 0:
+		return plan.ReleaseMark(w.Origin, uid)
+	case 1:
+		return plan.ReleaseMark("sha256:another@1", uid)
+	case 2:
+		return plan.ReleaseMark(w.Origin, "another")
+	}
+	return ""
+}
+
+// randomStake says what would go with an object: mostly nothing.
+func randomStake(r *rand.Rand, w *world) plan.Stake {
+	s := plan.Stake{Looked: r.IntN(8) > 0, More: r.IntN(8) == 0, Agent: r.IntN(8) == 0}
+	if r.IntN(8) == 0 {
+		s.Doubt = "nobody may list it"
+	}
+	for id := range w.Record {
+		if r.IntN(6) == 0 {
+			s.Holds = append(s.Holds, id)
+		}
+	}
+	if r.IntN(6) == 0 {
+		s.Holds = append(s.Holds, object.ID{Kind: "Pod", Namespace: "shop", Name: "foreign"})
+	}
+	if r.IntN(6) == 0 {
+		s.Claims = []object.ID{{Kind: "PersistentVolumeClaim", Namespace: "shop", Name: "data"}}
+	}
+	n := plan.Nested{Owner: plan.Kustomization("shop", "child"), All: r.IntN(2) == 0}
+	for i := range r.IntN(3) {
+		kind := []string{"ConfigMap", "PersistentVolumeClaim", "Deployment"}[r.IntN(3)]
+		n.Entries = append(n.Entries, plan.Entry{ID: object.ID{Kind: kind, Namespace: "shop", Name: fmt.Sprint(i)}})
+	}
+	s.Nested = []plan.Nested{n}
+	return s
 }
 
 func randomLive(r *rand.Rand, u *unstructured.Unstructured) plan.Live {
@@ -82,10 +135,17 @@ func TestInvariantsOfEveryPlan(t *testing.T) {
 	t.Parallel()
 	seed := rand.Uint64()
 	r := rand.New(rand.NewPCG(seed, 0))
-	deleted, held, approved := 0, 0, 0
+	deleted, held, approved, torn, spared := 0, 0, 0, 0, 0
 	for i := range 3000 {
 		w := randomWorld(t, r)
-		p := w.decide()
+		p := plan.Teardown(&w.Facts, w.policy)
+		checkProofs(t, w, p)
+		checkProtection(t, w, p, p.Spared)
+		torn += len(p.Deletions())
+		if p.Spared != nil {
+			spared++
+		}
+		p = w.decide()
 		check(t, w, p)
 		if p.Brake != nil {
 			held++
@@ -99,8 +159,8 @@ func TestInvariantsOfEveryPlan(t *testing.T) {
 			t.Fatalf("world %d of seed %d", i, seed)
 		}
 	}
-	if deleted == 0 || held == 0 || approved == 0 {
-		t.Errorf("the worlds prove nothing: %d deleted, %d held, %d approved", deleted, held, approved)
+	if deleted == 0 || held == 0 || approved == 0 || torn == 0 || spared == 0 {
+		t.Errorf("the worlds prove nothing: %d deleted, %d held, %d approved; %d torn down, %d spared", deleted, held, approved, torn, spared)
 	}
 }
 
@@ -144,8 +204,34 @@ func check(t *testing.T, w *world, p *plan.Plan) {
 
 func checkDeletions(t *testing.T, w *world, p *plan.Plan) {
 	t.Helper()
-	going := p.Deletions()
-	for _, s := range going {
+	checkProofs(t, w, p)
+	checkProtection(t, w, p, p.Brake)
+	free := 0
+	for _, s := range p.Deletions() {
+		if s.Entry.Released != plan.ReleaseMark(w.Origin, string(s.Live.GetUID())) {
+			free++
+		}
+		if !w.policy.Prune {
+			t.Errorf("%s: deleted though prune is off", s.ID)
+		}
+	}
+	if w.policy.GuardOff || p.Brake != nil && p.Brake.Released || free == 0 {
+		return
+	}
+	switch {
+	case len(w.Wants) == 0:
+		t.Errorf("%d deletions because the render is empty", free)
+	case p.Brake != nil:
+		t.Errorf("%d deletions while the brake is on", free)
+	case w.policy.FleetLimit > 0 && w.Fleet+free > w.policy.FleetLimit:
+		t.Errorf("%d deletions beyond the fleet's limit", free)
+	}
+}
+
+// checkProofs: what is deleted is proven to be ours, whoever asks for it.
+func checkProofs(t *testing.T, w *world, p *plan.Plan) {
+	t.Helper()
+	for _, s := range p.Deletions() {
 		e, remembered := w.Record[s.ID]
 		live := w.Live[s.ID]
 		switch {
@@ -159,20 +245,39 @@ func checkDeletions(t *testing.T, w *world, p *plan.Plan) {
 			t.Errorf("%s: deleted without proof", s.ID)
 		case !e.Pending && e.UID != string(live.Object.GetUID()):
 			t.Errorf("%s: a namesake is deleted", s.ID)
-		case !w.policy.Prune:
-			t.Errorf("%s: deleted though prune is off", s.ID)
-		}
-		if !w.policy.GuardOff && (p.Brake == nil || !p.Brake.Released) {
-			if plan.Protected(s.ID, live.Object) {
-				t.Errorf("%s: deleted without approval", s.ID)
-			}
-			if len(w.Wants) == 0 {
-				t.Errorf("%s: deleted because the render is empty", s.ID)
-			}
+		case w.Stakes[s.ID].Agent:
+			t.Errorf("%s: deleted, and an agent lives in it", s.ID)
 		}
 	}
-	if p.Brake != nil && !p.Brake.Released && len(going) > 0 {
-		t.Errorf("%d deletions while the brake is on", len(going))
+}
+
+// checkProtection: no data and no other people's objects go without approval.
+func checkProtection(t *testing.T, w *world, p *plan.Plan, brake *plan.Brake) {
+	t.Helper()
+	if w.policy.GuardOff || brake != nil && brake.Released {
+		return
+	}
+	with := map[object.ID]bool{}
+	for _, s := range p.Deletions() {
+		with[s.ID] = true
+	}
+	for _, s := range p.Deletions() {
+		if s.Entry.Released == plan.ReleaseMark(w.Origin, string(s.Live.GetUID())) {
+			continue
+		}
+		stake := w.Stakes[s.ID]
+		_, templates, _ := unstructured.NestedSlice(s.Live.Object, "spec", "volumeClaimTemplates")
+		switch {
+		case s.ID.Kind == "PersistentVolumeClaim", s.ID.Kind == "Secret" && len(w.policy.ProtectKinds) > 0, templates:
+			t.Errorf("%s: data is deleted without approval", s.ID)
+		case !stake.Looked, stake.Doubt != "", len(stake.Claims) > 0:
+			t.Errorf("%s: deleted, and it is not known that no data goes with it", s.ID)
+		case s.ID.Kind != "Namespace" && s.ID.Kind != "CustomResourceDefinition":
+			continue
+		}
+		if stake.More || slices.ContainsFunc(stake.Holds, func(id object.ID) bool { return !with[id] }) {
+			t.Errorf("%s: deleted without approval, and takes others with it", s.ID)
+		}
 	}
 }
 

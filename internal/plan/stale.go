@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/kustomizer/kustomizer/internal/object"
 )
 
 // DecideStale decides about an object that is remembered but no longer in the set. It is deleted
@@ -32,7 +34,30 @@ func DecideStale(f *Facts, entry Entry, policy Policy) Step {
 		s.Action, s.Other = Keep, other
 		s.Reason = fmt.Sprintf("%s has it in its set, and is to take it over", other)
 	}
+	if s.Action == Delete && f.Stakes[entry.ID].Agent {
+		s.Action, s.Reason = Keep, "an agent's records are in this namespace, which is never deleted"
+	}
 	return s
+}
+
+// Leaving lists what left the set and would be deleted if no brake held it, and nobody has approved
+// yet: what goes with it has to be found out.
+func Leaving(f *Facts, policy Policy) []Step {
+	wanted := make(map[object.ID]bool, len(f.Wants))
+	for _, want := range f.Wants {
+		wanted[want.ID] = true
+	}
+	var out []Step
+	for id, entry := range f.Record {
+		if wanted[id] {
+			continue
+		}
+		if s := DecideStale(f, entry, policy); s.Action == Delete && !released(f, s) {
+			out = append(out, s)
+		}
+	}
+	slices.SortFunc(out, func(a, b Step) int { return object.CompareApplyOrder(a.ID, b.ID) })
+	return out
 }
 
 // unknown says why nobody can tell whether an object is there.
@@ -59,12 +84,14 @@ func judge(owner Owner, entry Entry, live *unstructured.Unstructured, policy Pol
 		return Keep, "it carries our labels, but we never applied it"
 	case systemNamespace(entry, policy.Protected):
 		return Keep, "this namespace is never deleted"
+	case IsKustomization(entry.ID) && owner == Kustomization(entry.ID.Namespace, entry.ID.Name):
+		return Keep, "it is the Kustomization that applied itself"
 	}
 	return Delete, ""
 }
 
 func systemNamespace(entry Entry, protected []string) bool {
-	if entry.ID.Kind != "Namespace" || entry.ID.Group != "" {
+	if !IsNamespace(entry.ID) {
 		return false
 	}
 	return slices.Contains([]string{"default", "kube-system", "kube-public", "kube-node-lease"}, entry.ID.Name) ||

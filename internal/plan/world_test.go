@@ -47,11 +47,13 @@ func manifest(t testing.TB, kind, name string) *unstructured.Unstructured {
 		apiVersion = "batch/v1"
 	case "CustomResourceDefinition":
 		apiVersion = "apiextensions.k8s.io/v1"
+	case "ClusterRole":
+		apiVersion = "rbac.authorization.k8s.io/v1"
 	case "Kustomization":
 		apiVersion = "kustomize.toolkit.fluxcd.io/v1"
 	}
 	u := parse(t, "apiVersion: "+apiVersion+"\nkind: "+kind+"\nmetadata: {name: "+name+", namespace: shop}\ndata: {key: value}\n")
-	if kind == "Namespace" || kind == "CustomResourceDefinition" || kind == "PersistentVolume" {
+	if kind == "Namespace" || kind == "CustomResourceDefinition" || kind == "PersistentVolume" || kind == "ClusterRole" {
 		u.SetNamespace("")
 	}
 	u.SetLabels(self.Labels())
@@ -92,6 +94,7 @@ func newWorld(t testing.TB) *world {
 			Owner: self, Origin: "sha256:one@1", Empty: "",
 			Record: map[object.ID]plan.Entry{}, Live: map[object.ID]plan.Live{},
 			Rehearsals: map[object.ID]plan.Rehearsal{}, Claims: map[object.ID]plan.Owner{},
+			Stakes: map[object.ID]plan.Stake{},
 		},
 	}
 }
@@ -115,10 +118,20 @@ func (w *world) wanted(kind, name string) plan.Want {
 	return want
 }
 
-// stale puts an object into the record and the cluster that is not in the set.
+// stale puts an object into the record and the cluster that is not in the set, and with which nothing
+// else would go.
 func (w *world) stale(kind, name string) object.ID {
 	w.t.Helper()
-	return w.remembered(manifest(w.t, kind, name))
+	id := w.remembered(manifest(w.t, kind, name))
+	w.Stakes[id] = plan.Stake{Looked: true}
+	return id
+}
+
+// stake changes what would go with an object.
+func (w *world) stake(id object.ID, change func(s *plan.Stake)) {
+	s := w.Stakes[id]
+	change(&s)
+	w.Stakes[id] = s
 }
 
 func (w *world) remembered(u *unstructured.Unstructured) object.ID {

@@ -33,6 +33,7 @@ type head struct {
 	Revision string `json:"revision,omitempty"`
 	// Generation is that of the resource whose attempt it was.
 	Generation int64  `json:"generation,omitempty"`
+	Pruned     int    `json:"pruned,omitempty"` // see [Head]
 	Holder     string `json:"holder,omitempty"` // see [Holder]
 	Beat       string `json:"beat,omitempty"`
 	// Unfinished: the record is being stored for the first time, and is not whole yet.
@@ -51,6 +52,7 @@ type line struct {
 	Retained bool   `json:"retained,omitempty"`
 	Unproven bool   `json:"unproven,omitempty"`
 	Claimed  bool   `json:"claimed,omitempty"`
+	Released string `json:"released,omitempty"`
 }
 
 func formatID(id object.ID) string {
@@ -93,7 +95,7 @@ func parseEntries(text string, ours bool) (entries []plan.Entry, unread []string
 		}
 		entries = append(entries, plan.Entry{
 			ID: id, Version: l.Version, UID: l.UID, Desired: l.Desired, Rendered: l.Rendered, Live: l.Live,
-			Pending: l.Pending, Retained: l.Retained, Unproven: l.Unproven, Claimed: l.Claimed,
+			Pending: l.Pending, Retained: l.Retained, Unproven: l.Unproven, Claimed: l.Claimed, Released: l.Released,
 		})
 	}
 	return entries, unread
@@ -106,7 +108,7 @@ func formatEntries(entries []plan.Entry, unread []string) (string, error) {
 	for _, e := range entries {
 		row, err := json.Marshal(line{
 			ID: formatID(e.ID), Version: e.Version, UID: e.UID, Desired: e.Desired, Rendered: e.Rendered, Live: e.Live,
-			Pending: e.Pending, Retained: e.Retained, Unproven: e.Unproven, Claimed: e.Claimed,
+			Pending: e.Pending, Retained: e.Retained, Unproven: e.Unproven, Claimed: e.Claimed, Released: e.Released,
 		})
 		if err != nil {
 			return "", err

@@ -110,10 +110,17 @@ func takeRecords(found map[plan.Owner]*Stored, chunks []*unstructured.Unstructur
 	}
 }
 
-// takeRecord puts the record's entries in the place of the projection's.
+// takeRecord puts the record's entries in the place of the projection's. What only the projection has,
+// because Kustomizer added it later, stays.
 func (s *Stored) takeRecord(r *Record) {
+	projected := s.Entries
 	s.Record, s.Entries = r, nil
 	for _, id := range r.IDs() {
 		s.Entries = append(s.Entries, r.Entries[id])
+	}
+	for _, e := range projected {
+		if _, known := r.Entries[e.ID]; !known {
+			s.Entries = append(s.Entries, e)
+		}
 	}
 }

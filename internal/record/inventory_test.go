@@ -137,13 +137,17 @@ func TestInventoriesAreToldFromOtherConfigMaps(t *testing.T) {
 	elsewhere := part.DeepCopy()
 	elsewhere.SetNamespace("elsewhere")
 	found := map[plan.Owner]*Stored{}
-	takeProjection(found, projected(t, Projection{Owner: owner, Source: "here"}, id, object.ID{Kind: "Pod", Namespace: "shop", Name: "gone"}), plan.Inventory("", "any"))
+	later := object.ID{Kind: "Pod", Namespace: "shop", Name: "later"} // added by Kustomizer
+	takeProjection(found, projected(t, Projection{Owner: owner, Source: "here"}, id, later), plan.Inventory("", "any"))
 	takeRecords(found, []*unstructured.Unstructured{part, foreign, elsewhere}, plan.Inventory("", "any"))
 	if len(found) != 1 || found[owner] == nil || found[owner].Record == nil {
 		t.Fatalf("found %v", found)
 	}
 	got := found[owner]
-	if len(got.Entries) != 1 || !got.Entries[0].Retained || got.Source != "here" {
+	if len(got.Entries) != 2 || !got.Entries[0].Retained || got.Source != "here" {
 		t.Errorf("the record does not stand before the projection: %+v", got)
+	}
+	if added := got.Entries[1]; added.ID != later || !added.Pending {
+		t.Errorf("what only the projection has is %+v", added)
 	}
 }

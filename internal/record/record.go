@@ -42,7 +42,7 @@ const (
 const (
 	maxChunkEntries = 1000
 	maxChunkBytes   = 256 << 10
-	maxChunks       = 1000
+	maxChunks       = 100
 )
 
 // Head is what a record says about the set as a whole.
@@ -52,6 +52,7 @@ type Head struct {
 	Revision string // of the latest attempt
 	// Generation is that of the resource whose attempt it was; zero where there is none.
 	Generation int64
+	Pruned     int // objects that were deleted because of that digest
 }
 
 // Record is what is remembered of one owner's objects.
@@ -107,6 +108,14 @@ type FormatError struct {
 // Error implements error.
 func (e *FormatError) Error() string {
 	return fmt.Sprintf("ConfigMap/%s has the record format %q; this build knows %q", e.Name, e.Format, formatVersion)
+}
+
+// TooLargeError says that a set has more objects than a record can hold.
+type TooLargeError struct{ Objects int }
+
+// Error implements error.
+func (e *TooLargeError) Error() string {
+	return fmt.Sprintf("%d objects are more than a record can hold, which is %d at most", e.Objects, maxChunks*maxChunkEntries)
 }
 
 // Load reads the owner's record from its namespace, by one request.
@@ -172,7 +181,7 @@ func (r *Record) read(cm *unstructured.Unstructured) error {
 		damaged("%d entries can't be read", len(unread))
 	}
 	if index == 0 {
-		r.Head = Head{Cluster: h.Cluster, Digest: h.Digest, Revision: h.Revision, Generation: h.Generation}
+		r.Head = Head{Cluster: h.Cluster, Digest: h.Digest, Revision: h.Revision, Generation: h.Generation, Pruned: h.Pruned}
 		r.holder, r.unfinished = Holder{Name: h.Holder, Beat: h.Beat}, h.Unfinished
 	}
 	for _, e := range entries {

@@ -271,6 +271,22 @@ func TestCrashBetweenChunksLosesNothing(t *testing.T) {
 	}
 }
 
+func TestATooLargeSetIsRefusedBeforeAnythingIsStored(t *testing.T) {
+	w := newWorld(t)
+	all := entries{}
+	for i := range 100_001 {
+		all[object.ID{Kind: "ConfigMap", Name: fmt.Sprint(i)}] = plan.Entry{}
+	}
+	err := w.load().Save(t.Context(), w.cluster, record.Head{}, all)
+	var large *record.TooLargeError
+	if !errors.As(err, &large) || large.Objects != len(all) {
+		t.Fatalf("error: %v", err)
+	}
+	if stored := w.chunks(); len(stored) > 0 {
+		t.Errorf("%d parts were stored", len(stored))
+	}
+}
+
 func TestStaleRecordIsNotWritten(t *testing.T) {
 	w := newWorld(t)
 	conflict := func(r *record.Record) {

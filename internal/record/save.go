@@ -97,7 +97,7 @@ func (r *Record) place(entries map[object.ID]plan.Entry) error {
 		r.grow()
 	}
 	if r.count > maxChunks {
-		return fmt.Errorf("%d objects are more than a record can hold", len(entries))
+		return &TooLargeError{Objects: len(entries)}
 	}
 	return nil
 }
@@ -173,7 +173,7 @@ func (r *Record) encodeHead(ch *chunk, h Head) (string, error) {
 	about := head{Owner: r.Owner.String(), Index: ch.index, Count: ch.index + 1}
 	if ch.index == 0 {
 		about.Count, about.Unfinished = r.count, r.unfinished
-		about.Cluster, about.Digest, about.Revision, about.Generation = h.Cluster, h.Digest, h.Revision, h.Generation
+		about.Cluster, about.Digest, about.Revision, about.Generation, about.Pruned = h.Cluster, h.Digest, h.Revision, h.Generation, h.Pruned
 		about.Holder, about.Beat = r.holder.Name, r.holder.Beat
 	}
 	text, err := json.Marshal(about)

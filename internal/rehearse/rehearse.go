@@ -8,6 +8,7 @@ import (
 	"context"
 	"slices"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/kustomizer/kustomizer/internal/cluster"
@@ -32,6 +33,10 @@ type Request struct {
 	// Claimants finds, among objects that left the set, those that other owners have in theirs. Why
 	// that is not known, where it is not, is the second result. May be nil as Claims may be.
 	Claimants func(ctx context.Context, ids []object.ID) (map[object.ID]plan.Owner, string, error)
+	// Nested finds what the deletion of a Kustomization would delete. May be nil where there can be none.
+	Nested func(ctx context.Context, ks *unstructured.Unstructured) ([]plan.Nested, error)
+	// RecordOf tells, by the metadata of a ConfigMap, of whose record it is a part, if of any.
+	RecordOf func(m *metav1.ObjectMeta) (plan.Owner, bool)
 }
 
 // Rehearse gathers the facts for a plan. Reading costs one list for each kind on record; what the
@@ -62,6 +67,9 @@ func Rehearse(ctx context.Context, c *cluster.Cluster, req Request) (*plan.Facts
 		return nil, err
 	}
 	if err := r.findClaimants(ctx); err != nil {
+		return nil, err
+	}
+	if err := r.findStakes(ctx); err != nil {
 		return nil, err
 	}
 	r.finish()
@@ -105,6 +113,7 @@ func newRun(c *cluster.Cluster, req Request) *run {
 			Live:       map[object.ID]plan.Live{},
 			Rehearsals: map[object.ID]plan.Rehearsal{},
 			Claims:     map[object.ID]plan.Owner{},
+			Stakes:     map[object.ID]plan.Stake{},
 		},
 	}
 }

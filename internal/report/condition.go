@@ -5,6 +5,7 @@ package report
 import (
 	"errors"
 	"regexp"
+	"strings"
 )
 
 // The reasons of the Ready condition that the command line knows more about than that it is not
@@ -59,6 +60,9 @@ func exitOfReason(reason string) int {
 func hintOfReason(e *ConditionError) string {
 	switch e.Reason {
 	case ReasonPruneHeld:
+		if strings.Contains(e.Message, Release(e)) {
+			return "" // it is said already
+		}
 		return "look at what would be deleted and release it: " + Release(e)
 	case ReasonOwnershipConflict:
 		return "remove the object from one of the two sets"

@@ -4,6 +4,7 @@ package report
 
 import (
 	"github.com/kustomizer/kustomizer/internal/cause"
+	"github.com/kustomizer/kustomizer/internal/cluster"
 	"github.com/kustomizer/kustomizer/internal/deploy"
 	"github.com/kustomizer/kustomizer/internal/record"
 )
@@ -15,6 +16,12 @@ func ofDeploy(err error) (Problem, bool) {
 	}
 	if e, ok := as[*deploy.NotHealthyError](err); ok {
 		return Problem{Code: ReasonHealthCheckFailed, Exit: ExitNotReady, Hint: e.Cause().Code.Hint()}, true
+	}
+	if _, ok := as[*deploy.StillThereError](err); ok {
+		return Problem{Code: "StillThere", Exit: ExitNotReady, Hint: "they stay on record: see what their finalizers wait for, then do it again"}, true
+	}
+	if e, ok := as[*deploy.NotRecordedError](err); ok {
+		return ofNotRecorded(e), true
 	}
 	if _, ok := as[*deploy.ConflictError](err); ok {
 		return Problem{Code: ReasonOwnershipConflict, Exit: ExitRefused, Hint: "remove the object from one of the two sets; an inventory takes it over from another inventory with --adopt"}, true
@@ -45,6 +52,20 @@ func ofRefused(code cause.Code) Problem {
 	case cause.ServerUnavailable, cause.Throttled, cause.DiscoveryFailed, cause.WebhookUnavailable, cause.NamespaceGoing,
 		cause.BeingDeleted, cause.QuotaExceeded:
 		p.Exit = ExitFailed // nothing is wrong with the manifests: the same may be accepted later
+	}
+	return p
+}
+
+// ofNotRecorded: what keeps a record from being stored, if it is not the server's state of the moment,
+// is a refusal.
+func ofNotRecorded(e *deploy.NotRecordedError) Problem {
+	why := cluster.CauseOf(e.Err)
+	p := Problem{Code: "NotRecorded", Exit: exitOfCause(why.Code), Hint: why.Code.Hint()}
+	if _, ok := as[*record.TooLargeError](e); ok {
+		p.Hint = "divide the set into several"
+	}
+	if p.Exit == ExitFailed && why.Code != cause.ServerUnavailable && why.Code != cause.Throttled {
+		p.Exit = ExitRefused
 	}
 	return p
 }

@@ -17,6 +17,12 @@ func ofInventory(err error) (Problem, bool) {
 	if _, ok := as[*deploy.NoInventoryError](err); ok {
 		return Problem{Code: "NotFound", Exit: ExitNotFound, Hint: "see which there are: kustomizer get inventories -A"}, true
 	}
+	if _, ok := as[*deploy.NoRecordError](err); ok {
+		return Problem{Code: "NotFound", Exit: ExitNotFound, Hint: "has it been applied yet? where the agent is in another namespace, name that by FLUX_SYSTEM_NAMESPACE"}, true
+	}
+	if _, ok := as[*deploy.AgentInventoryError](err); ok {
+		return Problem{Code: "AgentInventory", Exit: ExitRefused, Hint: "to take it out: kustomizer uninstall"}, true
+	}
 	if _, ok := as[*deploy.EmptySetError](err); ok {
 		return Problem{Code: "Empty", Exit: ExitInvalid, Hint: "to delete what an inventory holds: kustomizer delete inventory"}, true
 	}

@@ -26,6 +26,7 @@ import (
 	"github.com/kustomizer/kustomizer/internal/object"
 	"github.com/kustomizer/kustomizer/internal/observe"
 	"github.com/kustomizer/kustomizer/internal/plan"
+	"github.com/kustomizer/kustomizer/internal/record"
 	"github.com/kustomizer/kustomizer/internal/registry"
 	"github.com/kustomizer/kustomizer/internal/render"
 	"github.com/kustomizer/kustomizer/internal/trust"
@@ -52,6 +53,13 @@ func TestErrorsHaveTheirExitCode(t *testing.T) {
 		"own time limit":                  {fmt.Errorf("%w: %w", &TimeoutError{After: time.Second}, context.DeadlineExceeded), ExitNotReady, "TimedOut"},
 		"deadline":                        {context.DeadlineExceeded, ExitNotReady, "TimedOut"},
 		"waited too long":                 {&WaitError{After: time.Second}, ExitNotReady, "TimedOut"},
+		"held, as the message says":       {&ConditionError{ID: object.ID{Name: "app", Namespace: "apps"}, Reason: ReasonPruneHeld, Message: "To delete them: kustomizer approve prune ks/app -n apps"}, ExitRefused, ReasonPruneHeld},
+		"not recorded, no rights":         {&deploy.NotRecordedError{Err: apierrors.NewForbidden(things, "a", errors.New("no"))}, ExitAuth, "NotRecorded"},
+		"not recorded, too large":         {&deploy.NotRecordedError{Err: &record.TooLargeError{}}, ExitRefused, "NotRecorded"},
+		"not recorded, away":              {&deploy.NotRecordedError{Err: apierrors.NewServiceUnavailable("")}, ExitFailed, "NotRecorded"},
+		"still there":                     {&deploy.StillThereError{}, ExitNotReady, "StillThere"},
+		"an agent's inventory":            {&deploy.AgentInventoryError{}, ExitRefused, "AgentInventory"},
+		"no record":                       {&deploy.NoRecordError{}, ExitNotFound, "NotFound"},
 		"held":                            {&ConditionError{Reason: ReasonPruneHeld}, ExitRefused, ReasonPruneHeld},
 		"not healthy":                     {&ConditionError{Reason: ReasonHealthCheckFailed}, ExitNotReady, ReasonHealthCheckFailed},
 		"condition":                       {&ConditionError{Reason: "ReconciliationFailed"}, ExitFailed, "ReconciliationFailed"},
@@ -194,5 +202,18 @@ func TestAWaitThatFailsNamesTheTrueCauseFirst(t *testing.T) {
 	}
 	if p.Hint != cause.ImagePull.Hint() {
 		t.Errorf("the hint is %q", p.Hint)
+	}
+}
+
+// How a hold is released is said once.
+func TestReleaseIsSaidOnce(t *testing.T) {
+	t.Parallel()
+	e := &ConditionError{ID: object.ID{Kind: "Kustomization", Name: "app", Namespace: "apps"}, Reason: ReasonPruneHeld, Message: "2 objects would go"}
+	if hint := Of(e).Hint; !strings.Contains(hint, Release(e)) {
+		t.Errorf("hint %q", hint)
+	}
+	e.Message += ". To delete them: " + Release(e)
+	if p := Of(e); strings.Count(p.Line+p.Hint, Release(e)) != 1 {
+		t.Errorf("said: %s\nhint: %s", p.Line, p.Hint)
 	}
 }
