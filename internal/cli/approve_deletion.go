@@ -69,7 +69,7 @@ func leavesProtected(r resource) error {
 		return fmt.Errorf("reading %s: %w", r.id, err)
 	}
 	policy := ks.GetDeletionPolicy()
-	why := ""
+	var why string
 	switch {
 	case policy == kustomizev1.DeletionPolicyDelete || policy == kustomizev1.DeletionPolicyWaitForTermination:
 		why = "the deletion policy " + policy + " takes protected objects, too"

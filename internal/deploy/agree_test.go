@@ -24,9 +24,13 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
 
+	"github.com/kustomizer/kustomizer/internal/cause"
 	"github.com/kustomizer/kustomizer/internal/deploy"
 	"github.com/kustomizer/kustomizer/internal/object"
+	"github.com/kustomizer/kustomizer/internal/observe"
 	"github.com/kustomizer/kustomizer/internal/plan"
 	"github.com/kustomizer/kustomizer/internal/testkit"
 )
@@ -126,7 +130,7 @@ func (a *agreeWorld) agrees(t *testing.T, c agreeCase) {
 	}
 	differences := deploy.Differences(p, req.Policy.Overrides)
 	mark := a.Mark(t)
-	out := a.engine.ApplyInventory(t.Context(), req, deploy.InventoryProgress{})
+	out := a.engine.ApplyInventory(t.Context(), req, deploy.InventoryProgress{Waiting: func(r observe.Report) { a.release(t, r) }})
 	sent := a.Requests(t, testkit.ByUser(a.agent.UserName), testkit.After(mark), c.mine).Writes()
 	if diff := gocmp.Diff(expectedWrites(p), writesOf(sent, namespace)); diff != "" {
 		t.Errorf("-planned +written:\n%s\nthe outcome is %s: %v\nthe case is %+v\nsent:\n%s", diff, out.State, out.Err, c, sent)
@@ -137,6 +141,25 @@ func (a *agreeWorld) agrees(t *testing.T, c agreeCase) {
 	defer a.mu.Unlock()
 	for _, s := range slices.Concat(p.Steps, p.Stale) {
 		a.counts[string(s.Action)]++
+	}
+}
+
+// release takes the finalizers off what is waited for until it is gone, as the controllers would that do
+// not run here.
+func (a *agreeWorld) release(t *testing.T, r observe.Report) {
+	for _, n := range r.Pending {
+		if n.Status.Cause.Code != cause.FinalizerPending {
+			continue
+		}
+		gvr, namespaced := resourceOf(schema.GroupVersionKind{Group: n.ID.Group, Version: "v1", Kind: n.ID.Kind})
+		var client dynamic.ResourceInterface = a.Dynamic.Resource(gvr)
+		if namespaced {
+			client = a.Dynamic.Resource(gvr).Namespace(n.ID.Namespace)
+		}
+		_, err := client.Patch(t.Context(), n.ID.Name, types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`), metav1.PatchOptions{})
+		if err != nil && !apierrors.IsNotFound(err) {
+			t.Errorf("releasing %s: %v", n.ID, err)
+		}
 	}
 }
 

@@ -350,7 +350,7 @@ func TestDefinitionIsHeldOnlyWithForeignObjects(t *testing.T) {
 		t.Fatal(err)
 	}
 	one.SetFinalizers([]string{"test.kustomizer.dev/hold"})
-	if one, err = things.Update(t.Context(), one, metav1.UpdateOptions{FieldManager: "some-controller"}); err != nil {
+	if _, err := things.Update(t.Context(), one, metav1.UpdateOptions{FieldManager: "some-controller"}); err != nil {
 		t.Fatal(err)
 	}
 	out := w.mustRun(w.request(rest...), deploy.Waiting, "deleted Thing/one")
