@@ -159,7 +159,7 @@ func TestWhatMayNotBeListedIsHeld(t *testing.T) {
 	core := []string{"configmaps", "namespaces", "persistentvolumeclaims", "services", "serviceaccounts"}
 	w.restricted(
 		rbacv1.PolicyRule{APIGroups: []string{""}, Resources: core, Verbs: all},
-		rbacv1.PolicyRule{APIGroups: []string{"apps", "batch"}, Resources: all, Verbs: all},
+		rbacv1.PolicyRule{APIGroups: []string{"apps", "batch", plan.KustomizationLabelGroup}, Resources: all, Verbs: all},
 	)
 	w.heldFor(w.request(append(slices.Clone(many), cm("extra"))...), "Namespace/"+name+" (it is not known what would go with it: what it holds: listing ")
 	// Nothing else is held by that.
