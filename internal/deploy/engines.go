@@ -62,10 +62,13 @@ func otherEngines(deployments []*unstructured.Unstructured, namespace string) []
 	return found
 }
 
+// scaledToZero tells whether nothing of a Deployment runs, nor will: what its status says of an
+// earlier generation may be from before its pods were made.
 func scaledToZero(d *unstructured.Unstructured) bool {
 	replicas, set, err := unstructured.NestedInt64(d.Object, "spec", "replicas")
 	running, _, _ := unstructured.NestedInt64(d.Object, "status", "replicas")
-	return err == nil && set && replicas == 0 && running == 0
+	observed, _, _ := unstructured.NestedInt64(d.Object, "status", "observedGeneration")
+	return err == nil && set && replicas == 0 && running == 0 && observed >= d.GetGeneration()
 }
 
 func isAgent(d *unstructured.Unstructured) bool {

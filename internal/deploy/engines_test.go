@@ -54,6 +54,20 @@ func TestOtherEnginesCountsOneThatStillStops(t *testing.T) {
 	}
 }
 
+func TestOtherEnginesCountsOneWhoseStatusIsOfAnEarlierGeneration(t *testing.T) {
+	t.Parallel()
+	d := deployment("kustomize-controller", nil, "x", 0)
+	d.SetGeneration(2)
+	d.Object["status"] = map[string]any{"observedGeneration": int64(1)}
+	if len(otherEngines([]*unstructured.Unstructured{d}, AgentNamespace)) == 0 {
+		t.Error("a controller whose pod is still to be made was overlooked")
+	}
+	d.Object["status"] = map[string]any{"observedGeneration": int64(2)}
+	if got := otherEngines([]*unstructured.Unstructured{d}, AgentNamespace); len(got) > 0 {
+		t.Errorf("a stopped controller counts: %v", got)
+	}
+}
+
 func TestOtherEngineErrorSaysWhatToDo(t *testing.T) {
 	t.Parallel()
 	err := &OtherEngineError{Deployments: []object.ID{
