@@ -177,6 +177,14 @@ endif
 bench-smoke: ## Run every benchmark once
 	@go test -run '^$$' -bench . -benchtime 1x -benchmem $$(git grep -l "^func Benchmark" -- cmd internal hack | xargs -n1 dirname | sort -u | sed 's|^|./|')
 
+# kapp is built with the versions that it pins, kubectl is the sandbox's, Kustomizer 2 is its algorithm.
+.PHONY: bench-engine
+bench-engine: build $(SANDBOX) ## Measure apply and diff beside kubectl, kapp and Kustomizer 2: BENCH='--runs 1' changes how
+	@cd bench/kapp && CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o ../.build/kapp carvel.dev/kapp/cmd/kapp
+	@cd bench && CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o .build/ ./engine ./published
+	@dir=.sandbox/bench-$$$$; \
+	$(SANDBOX) run --bare --dir $$dir -- sh -c 'cd bench && .build/engine --results RESULTS.md $(BENCH)' && rm -rf $$dir
+
 .PHONY: clean
 clean: ## Remove what was built, the sandbox's programs too
 	rm -rf bin dist .cache .release .sandbox sandbox/.build bench/.build

@@ -31,7 +31,14 @@ const (
 	discoveryPace = 100 * time.Millisecond
 	// settleTimeout bounds the last write of a record, which is made even if the run was cancelled.
 	settleTimeout = 10 * time.Second
+	// settlePerEntry is added to it: a record of thousands lies in several ConfigMaps.
+	settlePerEntry = 5 * time.Millisecond
 )
+
+// settleWithin returns how long the last write of a record of so many entries may take.
+func settleWithin(entries int) time.Duration {
+	return settleTimeout + time.Duration(entries)*settlePerEntry
+}
 
 // Request says what a set of objects should be like, whose it is, and what may be done for it.
 type Request struct {

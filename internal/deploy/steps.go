@@ -293,7 +293,7 @@ func (r *run) settle(ctx context.Context) error {
 	if !r.record.Exists && len(r.entries) == 0 {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleWithin(len(r.entries)))
 	defer cancel()
 	return r.save(ctx)
 }

@@ -45,12 +45,40 @@ func Fingerprint(u *unstructured.Unstructured, manager string) string {
 }
 
 func appliedFields(u *unstructured.Unstructured, manager string) *fieldpath.Set {
-	for _, e := range u.GetManagedFields() {
-		if isApplied(e, manager) {
-			return fieldsOf(e)
-		}
+	for _, e := range entriesOf(u, func(e metav1.ManagedFieldsEntry) bool { return isApplied(e, manager) }) {
+		return fieldsOf(e)
 	}
 	return nil
+}
+
+// entriesOf returns the managed fields entries that are wanted, by manager, operation and
+// subresource. It leaves the rest of them alone: this is asked about every object of a set, and to
+// convert all entries of all objects takes as long as everything else.
+func entriesOf(u *unstructured.Unstructured, wanted func(metav1.ManagedFieldsEntry) bool) []metav1.ManagedFieldsEntry {
+	raw, _, _ := unstructured.NestedFieldNoCopy(u.Object, "metadata", "managedFields")
+	list, ok := raw.([]any)
+	if !ok {
+		return nil
+	}
+	var out []metav1.ManagedFieldsEntry
+	for _, item := range list {
+		m, _ := item.(map[string]any)
+		var e metav1.ManagedFieldsEntry
+		operation, _ := m["operation"].(string)
+		e.Operation = metav1.ManagedFieldsOperationType(operation)
+		e.Manager, _ = m["manager"].(string)
+		e.Subresource, _ = m["subresource"].(string)
+		if !wanted(e) {
+			continue
+		}
+		if fields, ok := m["fieldsV1"].(map[string]any); ok {
+			if text, err := json.Marshal(fields); err == nil {
+				e.FieldsV1 = metav1.NewFieldsV1(string(text))
+			}
+		}
+		out = append(out, e)
+	}
+	return out
 }
 
 // isApplied says whether a managed fields entry is that of the manager's applies.
@@ -140,7 +168,8 @@ func overrides(e metav1.ManagedFieldsEntry, extra []string, own string) bool {
 // overridden says whether a person's hand, by an overridden manager, is on the object. An entry
 // that holds nothing but a rollout restart's time is not.
 func overridden(u *unstructured.Unstructured, own string, extra []string) bool {
-	return slices.ContainsFunc(u.GetManagedFields(), func(e metav1.ManagedFieldsEntry) bool {
+	theirs := func(e metav1.ManagedFieldsEntry) bool { return overrides(e, extra, own) }
+	return slices.ContainsFunc(entriesOf(u, theirs), func(e metav1.ManagedFieldsEntry) bool {
 		return undoes(e, own, extra)
 	})
 }

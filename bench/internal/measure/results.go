@@ -37,17 +37,18 @@ func WriteSection(file, name, text string) error {
 
 // Machine describes what a measurement ran on: processors, their load before it began, system, date.
 func Machine() string {
-	load := "unknown"
-	if data, err := os.ReadFile("/proc/loadavg"); err == nil {
-		load = strings.Join(strings.Fields(string(data))[:3], " ")
-	}
 	return fmt.Sprintf("%d CPUs, %s/%s, %s, load average before the run %s, %s",
-		runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, runtime.Version(), load, time.Now().UTC().Format("2006-01-02 15:04 MST"))
+		runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, runtime.Version(), Load(), time.Now().UTC().Format("2006-01-02 15:04 MST"))
 }
 
-// Seconds formats a duration as a table shows it.
-func Seconds(d time.Duration) string {
-	return fmt.Sprintf("%.2f s", d.Seconds())
+// Load returns the machine's load averages: a machine that is shared with others makes every figure
+// a matter of luck.
+func Load() string {
+	data, err := os.ReadFile("/proc/loadavg")
+	if fields := strings.Fields(string(data)); err == nil && len(fields) >= 3 {
+		return strings.Join(fields[:3], " ")
+	}
+	return "unknown"
 }
 
 // Ratio says how many times longer the first takes than the second.
