@@ -24,7 +24,7 @@ import (
 type options struct {
 	kustomizer, kapp, published string
 	tools                       string
-	objects, runs, slow         int
+	objects, runs, slow, large  int
 	latencies                   string
 	results                     string
 	command                     string
@@ -49,6 +49,7 @@ func parse() (options, error) {
 	flag.IntVar(&o.objects, "objects", 1000, "how many objects, a quarter of each kind")
 	flag.IntVar(&o.runs, "runs", 3, "how often each tool has its turn; medians are reported")
 	flag.IntVar(&o.slow, "slow-runs", 0, "how often kubectl and published, which take minutes, have theirs; 0 for as often")
+	flag.IntVar(&o.large, "large", 0, "instead: install a set of so many objects, change one, remove half, and look at our memory")
 	flag.StringVar(&o.latencies, "latencies", "0s,10ms", "latencies to add to each round trip")
 	flag.StringVar(&o.results, "results", "", "file to write the figures to; without it they are printed only")
 	flag.StringVar(&o.command, "command", "make bench-engine", "the command that the results name")
@@ -79,6 +80,10 @@ func run(ctx context.Context) error {
 		return err
 	}
 	defer bench.close()
+	if o.large > 0 {
+		text, err := bench.large(ctx, o.large)
+		return errors.Join(err, o.write("large", text))
+	}
 	machine := measure.Machine()
 	var text strings.Builder
 	fmt.Fprintf(&text, "## Apply and diff, %d objects\n\n`%s` · %s\n\n", o.objects, o.command, machine)
@@ -94,9 +99,14 @@ func run(ctx context.Context) error {
 		text.WriteString(figures.markdown(added))
 	}
 	fmt.Fprintf(&text, "Load average after the run: %s.\n", measure.Load())
-	fmt.Print(text.String())
-	if o.results == "" {
+	return o.write("engine", text.String())
+}
+
+// write prints what came of it and keeps it where that was asked for.
+func (o options) write(section, text string) error {
+	fmt.Print(text)
+	if o.results == "" || text == "" {
 		return nil
 	}
-	return measure.WriteSection(o.results, "engine", text.String())
+	return measure.WriteSection(o.results, section, text)
 }

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sort"
 	"time"
 
 	"github.com/fluxcd/pkg/ssa"
@@ -54,6 +55,7 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	sort.Sort(ssa.SortableUnstructureds(objects))
 	manager.SetOwnerLabels(objects, "bench", args[1])
 	if args[0] == "diff" {
 		return diff(ctx, manager, objects)
@@ -75,8 +77,8 @@ func connect() (*ssa.ResourceManager, error) {
 	return ssa.NewResourceManager(kube, nil, owner), nil
 }
 
-// apply applies definitions and namespaces together, then everything else one by one, and then
-// writes the inventory.
+// apply applies definitions and namespaces together, then everything else one by one and kind by
+// kind, and then writes the inventory. The order matters: the client has its limits for each kind.
 func apply(ctx context.Context, manager *ssa.ResourceManager, namespace string, objects []*unstructured.Unstructured) error {
 	var first, rest []*unstructured.Unstructured
 	for _, u := range objects {

@@ -50,6 +50,17 @@ func Run(ctx context.Context, c Command) (Sample, error) {
 	return Sample{Wall: wall, CPU: state.UserTime() + state.SystemTime(), PeakMiB: peakMiB(state), ExitCode: state.ExitCode()}, nil
 }
 
+// Output runs a program and returns what it printed on its standard output.
+func Output(ctx context.Context, c Command) (string, error) {
+	cmd := exec.CommandContext(ctx, c.Args[0], c.Args[1:]...)
+	cmd.Env, cmd.Dir = c.Env, c.Dir
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("running %s: %w", strings.Join(c.Args, " "), err)
+	}
+	return string(out), nil
+}
+
 // Median returns the middle of the values, the mean of the two in the middle if their number is even, 0 of none.
 func Median[T ~int64](values []T) T {
 	if len(values) == 0 {
