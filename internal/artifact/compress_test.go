@@ -4,6 +4,7 @@ package artifact
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -48,9 +49,11 @@ func TestCompressedBytesDoNotDependOnWhatWasUsedBefore(t *testing.T) {
 		if _, err := w.Write(all[from:to]); err != nil {
 			t.Fatal(err)
 		}
-		if err := w.Flush(); to == len(all) {
-			err = w.Close()
-		} else if err != nil {
+		finish := w.Flush
+		if to == len(all) {
+			finish = func() error { return errors.Join(w.Flush(), w.Close()) }
+		}
+		if err := finish(); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -73,15 +73,19 @@ func newPullArtifactCmd(a *app) *cobra.Command {
 		}
 		a.sayVerified(got.Verified)
 		a.ui.Note("pulled digest %s", got.Pinned)
-		switch {
-		case dir != "":
-			a.ui.Note("wrote the files to %s", dir)
-		case len(got.YAML) == 0:
-			a.ui.Note("there is no YAML in it")
-		default:
-			a.ui.Data(got.YAML)
-		}
+		a.tellPulled(dir, got.YAML)
 		return nil
 	})
 	return cmd
+}
+
+func (a *app) tellPulled(dir string, manifests []byte) {
+	switch {
+	case dir != "":
+		a.ui.Note("wrote the files to %s", dir)
+	case len(manifests) == 0:
+		a.ui.Note("there is no YAML in it")
+	default:
+		a.ui.Data(manifests)
+	}
 }

@@ -43,20 +43,14 @@ func codeOfStatus(err error) cause.Code {
 	switch {
 	case strings.Contains(text, "exceeded quota"):
 		return cause.QuotaExceeded
-	case apierrors.IsForbidden(err) && strings.Contains(text, "because it is being terminated"):
-		return cause.NamespaceGoing
 	case strings.Contains(text, "failed calling webhook"):
 		return cause.WebhookUnavailable
 	case strings.Contains(text, "admission webhook") && strings.Contains(text, "denied"):
 		return cause.WebhookDenied
 	case strings.Contains(text, "ValidatingAdmissionPolicy") && strings.Contains(text, "denied request"):
 		return cause.PolicyDenied
-	case apierrors.IsForbidden(err) && strings.Contains(text, "error looking up service account"):
-		return cause.ServiceAccountMissing
-	case apierrors.IsForbidden(err) && strings.Contains(text, "violates PodSecurity"):
-		return cause.PodSecurity
 	case apierrors.IsForbidden(err):
-		return cause.PermissionDenied
+		return codeOfForbidden(text)
 	case apierrors.IsUnauthorized(err):
 		return cause.Unauthorized
 	case isNamesake(err):
@@ -75,6 +69,20 @@ func codeOfStatus(err error) cause.Code {
 		return cause.ServerUnavailable
 	default:
 		return cause.Unknown
+	}
+}
+
+// codeOfForbidden tells what forbids: admission answers like authorisation does.
+func codeOfForbidden(text string) cause.Code {
+	switch {
+	case strings.Contains(text, "because it is being terminated"):
+		return cause.NamespaceGoing
+	case strings.Contains(text, "error looking up service account"):
+		return cause.ServiceAccountMissing
+	case strings.Contains(text, "violates PodSecurity"):
+		return cause.PodSecurity
+	default:
+		return cause.PermissionDenied
 	}
 }
 

@@ -39,6 +39,7 @@ type repository struct {
 	repo   artifact.Repository
 }
 
+// Tagged implements [Place].
 func (r repository) Tagged(ctx context.Context, name string) (artifact.Descriptor, bool, error) {
 	tag, err := r.repo.Tag(name)
 	if err != nil {
@@ -51,14 +52,17 @@ func (r repository) Tagged(ctx context.Context, name string) (artifact.Descripto
 	return d, err == nil, err
 }
 
+// Referrers implements [Place].
 func (r repository) Referrers(ctx context.Context, subject artifact.Digest) ([]artifact.Descriptor, error) {
 	return r.client.Referrers(ctx, r.repo.At(subject))
 }
 
+// Manifest implements [Place].
 func (r repository) Manifest(ctx context.Context, d artifact.Digest) ([]byte, string, error) {
 	return r.client.Manifest(ctx, r.repo.At(d))
 }
 
+// Blob implements [Place].
 func (r repository) Blob(ctx context.Context, d artifact.Descriptor) ([]byte, error) {
 	if err := checkSize(d); err != nil {
 		return nil, err
@@ -86,19 +90,23 @@ func InLayout(l *artifact.Layout) Place { return folder{l} }
 
 type folder struct{ layout *artifact.Layout }
 
+// Tagged implements [Place].
 func (f folder) Tagged(_ context.Context, name string) (artifact.Descriptor, bool, error) {
 	return f.layout.Has(name)
 }
 
+// Referrers implements [Place].
 func (f folder) Referrers(_ context.Context, subject artifact.Digest) ([]artifact.Descriptor, error) {
 	return f.layout.Referrers(subject)
 }
 
+// Manifest implements [Place].
 func (f folder) Manifest(_ context.Context, d artifact.Digest) ([]byte, string, error) {
 	raw, err := f.layout.Manifest(d)
 	return raw, "", err
 }
 
+// Blob implements [Place].
 func (f folder) Blob(_ context.Context, d artifact.Descriptor) ([]byte, error) {
 	if err := checkSize(d); err != nil {
 		return nil, err
