@@ -71,21 +71,21 @@ func newPullArtifactCmd(a *app) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		a.sayVerified(got.Verified)
-		a.ui.Note("pulled digest %s", got.Pinned)
-		a.tellPulled(dir, got.YAML)
+		a.tellPulled(dir, got)
 		return nil
 	})
 	return cmd
 }
 
-func (a *app) tellPulled(dir string, manifests []byte) {
+func (a *app) tellPulled(dir string, got deploy.Pulled) {
+	a.sayVerified(got.Verified)
+	a.ui.Note("pulled digest %s", got.Pinned)
 	switch {
 	case dir != "":
 		a.ui.Note("wrote the files to %s", dir)
-	case len(manifests) == 0:
+	case len(got.YAML) == 0:
 		a.ui.Note("there is no YAML in it")
 	default:
-		a.ui.Data(manifests)
+		a.ui.Data(got.YAML)
 	}
 }
