@@ -103,7 +103,7 @@ func TestNoCrashForgetsOrLeavesAnything(t *testing.T) {
 			}
 		}, 3},
 		"a take-over, then the same": {first, first, first, func(w *world) {
-			w.Kubectl(w.t, "-n", w.Namespace, "set", "env", "deployment/web", "DEBUG=1")
+			w.onDeployment("web", "set", "env", "deployment/web", "DEBUG=1")
 		}, 2},
 	}
 	for name, c := range cases {

@@ -147,7 +147,7 @@ func TestEnvironmentSetWithKubectlIsTakenBack(t *testing.T) {
 	w := newWorld(t)
 	req := w.request(web)
 	w.run(req)
-	w.Kubectl(t, "-n", w.Namespace, "set", "env", "deployment/web", "DEBUG=1", "MODE=fancy")
+	w.onDeployment("web", "set", "env", "deployment/web", "DEBUG=1", "MODE=fancy")
 	w.mustRun(req, deploy.Done, "corrected Deployment/web")
 	if diff := cmp.Diff([]any{map[string]any{"name": "MODE", "value": "plain"}}, env(w.get(deployments, "web"))); diff != "" {
 		t.Errorf("environment (-want +got):\n%s", diff)
@@ -165,7 +165,7 @@ func TestRolloutRestartIsNoDrift(t *testing.T) {
 	w := newWorld(t)
 	req := w.request(web)
 	w.run(req)
-	w.Kubectl(t, "-n", w.Namespace, "rollout", "restart", "deployment/web")
+	w.onDeployment("web", "rollout", "restart", "deployment/web")
 	restarted := func() string {
 		at, _, _ := unstructured.NestedString(w.get(deployments, "web").Object,
 			"spec", "template", "metadata", "annotations", "kubectl.kubernetes.io/restartedAt")
@@ -178,7 +178,7 @@ func TestRolloutRestartIsNoDrift(t *testing.T) {
 	quiet(w, req)
 
 	// It also survives the correction of something else, and a new revision.
-	w.Kubectl(t, "-n", w.Namespace, "set", "env", "deployment/web", "DEBUG=1")
+	w.onDeployment("web", "set", "env", "deployment/web", "DEBUG=1")
 	w.mustRun(req, deploy.Done, "corrected Deployment/web")
 	w.mustRun(w.request(strings.Replace(web, "web:1", "web:2", 1)), deploy.Done, "configured Deployment/web")
 	if got := restarted(); got != before {

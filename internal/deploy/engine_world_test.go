@@ -168,6 +168,20 @@ func (w *world) edit(gvr schema.GroupVersionResource, name, manager string, chan
 	})
 }
 
+// onDeployment changes a Deployment by kubectl and waits until its controller has seen that: what it
+// writes between a run's reading and writing is for the run after.
+func (w *world) onDeployment(name string, args ...string) {
+	w.t.Helper()
+	w.Kubectl(w.t, append([]string{"-n", w.Namespace}, args...)...)
+	testkit.Eventually(w.t, "the controller sees "+name, 30*time.Second, func() error {
+		u := w.get(deployments, name)
+		if seen, _, _ := unstructured.NestedInt64(u.Object, "status", "observedGeneration"); seen != u.GetGeneration() {
+			return fmt.Errorf("it has seen generation %d of %d", seen, u.GetGeneration())
+		}
+		return nil
+	})
+}
+
 func (w *world) delete(gvr schema.GroupVersionResource, name string) {
 	w.t.Helper()
 	if err := w.resource(gvr).Delete(w.t.Context(), name, metav1.DeleteOptions{}); err != nil {
