@@ -104,7 +104,7 @@ vet: ## Run go vet in every module
 
 .PHONY: lint
 lint: ## Run the linters of .golangci.yml
-	@$(TOOL) golangci-lint run
+	@GOCACHE=$$(go env GOCACHE) XDG_CACHE_HOME=$(CURDIR)/.cache $(TOOL) golangci-lint run
 	@go tool -modfile=hack/tools/actionlint/go.mod actionlint action/examples/*.yaml .github/workflows/*.yaml
 
 # Changes that are not committed yet are none of these two checks' business.
