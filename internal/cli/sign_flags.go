@@ -49,7 +49,7 @@ func (f *signFlags) addSigner(fs *pflag.FlagSet) {
 // signer returns with what is signed, and how signatures are kept; nil if nothing is to be signed.
 func (f *signFlags) signer(ctx context.Context, a *app, cmd *cobra.Command) (*trust.Signer, []trust.Layout, error) {
 	if f.optional && !f.sign {
-		return nil, nil, f.unused(cmd)
+		return nil, nil, refuseWithout(cmd, "sign", (&signFlags{}).addSigner)
 	}
 	layouts, err := layoutsOf(f.layouts)
 	if err != nil {
@@ -73,21 +73,6 @@ func (f *signFlags) signer(ctx context.Context, a *app, cmd *cobra.Command) (*tr
 	}
 	out.Services, err = f.services(ctx, a, layouts)
 	return out, layouts, err
-}
-
-func (f *signFlags) unused(cmd *cobra.Command) error {
-	own := pflag.NewFlagSet("", pflag.ContinueOnError)
-	(&signFlags{}).addSigner(own)
-	var given string
-	own.VisitAll(func(flag *pflag.Flag) {
-		if cmd.Flags().Changed(flag.Name) && given == "" {
-			given = flag.Name
-		}
-	})
-	if given == "" {
-		return nil
-	}
-	return badUsage("add --sign", "--%s is for --sign", given)
 }
 
 func (f *signFlags) privateKey(a *app) (trust.PrivateKey, error) {

@@ -65,7 +65,7 @@ func (f *verifyFlags) addPolicy(fs *pflag.FlagSet) {
 // whom to trust, where identities are demanded.
 func (f *verifyFlags) policy(ctx context.Context, a *app, cmd *cobra.Command) (*trust.Policy, error) {
 	if f.optional && !f.verify {
-		return nil, f.unused(cmd)
+		return nil, refuseWithout(cmd, "verify", (&verifyFlags{}).addPolicy)
 	}
 	policy := &trust.Policy{NoLog: f.noLog, NoSCT: f.noSCT, RequireLog: f.requireLog}
 	for _, step := range []func(*app, *trust.Policy) error{f.addKeys, f.addIdentities, f.addNotation} {
@@ -86,10 +86,11 @@ func (f *verifyFlags) policy(ctx context.Context, a *app, cmd *cobra.Command) (*
 	return policy, err
 }
 
-// unused refuses flags that would have no effect: whoever gives a key expects that it is used.
-func (f *verifyFlags) unused(cmd *cobra.Command) error {
-	own := pflag.NewFlagSet("", pflag.ContinueOnError)
-	(&verifyFlags{}).addPolicy(own)
+// refuseWithout refuses flags of a group that have no effect without the group's switch: whoever gives
+// a key expects that it is used.
+func refuseWithout(cmd *cobra.Command, group string, addFlags func(*pflag.FlagSet)) error {
+	own := pflag.NewFlagSet(group, pflag.ContinueOnError)
+	addFlags(own)
 	var given string
 	own.VisitAll(func(flag *pflag.Flag) {
 		if cmd.Flags().Changed(flag.Name) && given == "" {
@@ -99,7 +100,7 @@ func (f *verifyFlags) unused(cmd *cobra.Command) error {
 	if given == "" {
 		return nil
 	}
-	return badUsage("add --verify", "--%s is for --verify", given)
+	return badUsage("add --"+group, "--%s is for --%s", given, group)
 }
 
 func (f *verifyFlags) checkPolicy(cmd *cobra.Command, p *trust.Policy) error {
