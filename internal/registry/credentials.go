@@ -116,7 +116,7 @@ func NewSecret(dockerConfigJSON []byte, source string) (*Secret, error) {
 		if auth.Auth != "" && c.Password == "" {
 			var err error
 			if c.Username, c.Password, err = decodeAuth(auth.Auth); err != nil {
-				return nil, &CredentialsError{Source: source, Reason: fmt.Sprintf("the auth of %q is not base64 of name:password", oneLine(key))}
+				return nil, &CredentialsError{Source: source, Reason: fmt.Sprintf("the auth of %q is not base64 of name:password", artifact.OneLine(key))}
 			}
 		}
 		host, at := splitKey(key)
@@ -172,7 +172,7 @@ func (s *Secret) Lookup(_ context.Context, repo artifact.Repository) (Credential
 func (s *Secret) Sources() []string {
 	hosts := []string{}
 	for _, e := range s.entries {
-		hosts = append(hosts, oneLine(e.host))
+		hosts = append(hosts, artifact.OneLine(e.host))
 	}
 	slices.Sort(hosts)
 	if len(hosts) == 0 {

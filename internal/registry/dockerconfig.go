@@ -81,7 +81,7 @@ func (d Docker) Sources() []string {
 		}
 		source := file
 		if cf, err := d.load(file); err == nil && cf.CredentialsStore != "" {
-			source += " (credsStore " + oneLine(cf.CredentialsStore) + ")"
+			source += " (credsStore " + artifact.OneLine(cf.CredentialsStore) + ")"
 		}
 		return []string{source}
 	}
@@ -222,7 +222,7 @@ func helperOf(cf *configfile.ConfigFile, host string) string {
 func (d Docker) helperError(file, helper, reason string) error {
 	return &CredentialsError{
 		Source: file,
-		Reason: fmt.Sprintf("its credential helper docker-credential-%s %s", oneLine(helper), reason),
+		Reason: fmt.Sprintf("its credential helper docker-credential-%s %s", artifact.OneLine(helper), reason),
 		Hint:   "install the helper, or remove it from the file",
 	}
 }

@@ -14,7 +14,6 @@ import (
 	"net/url"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
@@ -121,7 +120,7 @@ func (e *Error) explain(err error) {
 	case errors.As(err, &local):
 		e.Code, e.Detail, e.Err = Local, local.Error(), local.err
 	case isCertificate(err):
-		e.Code, e.Detail = TLS, oneLine(withoutURL(err))
+		e.Code, e.Detail = TLS, artifact.OneLine(withoutURL(err))
 	case strings.Contains(err.Error(), plainAnswer) && !isLoopback(hostname(e.Host)):
 		e.Code, e.Detail = PlainHTTP, "the registry speaks plain HTTP, which was not allowed"
 	case errors.As(err, &refused) && !(refused.code == PlainHTTP && hasOpError(err)):
@@ -154,7 +153,7 @@ func (e *Error) status(answered *transport.Error) {
 	}
 	e.Detail = fmt.Sprintf("%d %s", e.Status, http.StatusText(e.Status))
 	if len(said) > 0 {
-		e.Detail += " (" + oneLine(strings.Join(said, "; ")) + ")"
+		e.Detail += " (" + artifact.OneLine(strings.Join(said, "; ")) + ")"
 	}
 	if r := answered.Request; r != nil && r.URL != nil && hostOf(r.URL) != apiHost(e.Host) && (e.Code == Unauthorized || e.Code == Forbidden) {
 		e.Detail += " from " + r.URL.Host
@@ -189,22 +188,22 @@ func (e *Error) network(err error) {
 	var timeout interface{ Timeout() bool }
 	switch {
 	case isTLS(err):
-		e.Code, e.Detail = TLS, oneLine(withoutURL(err))
+		e.Code, e.Detail = TLS, artifact.OneLine(withoutURL(err))
 	case errors.As(err, &dns):
-		e.Detail = "no such host " + oneLine(dns.Name)
+		e.Detail = "no such host " + artifact.OneLine(dns.Name)
 		if !dns.IsNotFound {
-			e.Detail = "looking up " + oneLine(dns.Name) + " does not work"
+			e.Detail = "looking up " + artifact.OneLine(dns.Name) + " does not work"
 		}
 	case errors.As(err, &timeout) && timeout.Timeout():
 		e.Code, e.Detail = TimedOut, "no answer in time"
 	case errors.As(err, &op):
 		stable := *op
 		stable.Source = nil // its port is another one each time
-		e.Detail = oneLine(stable.Error())
+		e.Detail = artifact.OneLine(stable.Error())
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
 		e.Detail = "the connection was closed early"
 	default:
-		e.Code, e.Detail = Invalid, oneLine(withoutURL(err))
+		e.Code, e.Detail = Invalid, artifact.OneLine(withoutURL(err))
 	}
 }
 
@@ -245,20 +244,4 @@ func withoutURL(err error) string {
 		return u.Err.Error()
 	}
 	return err.Error()
-}
-
-// oneLine makes what a server said harmless and short.
-func oneLine(s string) string {
-	const most = 300
-	s = strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) {
-			return ' '
-		}
-		return r
-	}, strings.ToValidUTF8(s, "?"))
-	s = strings.Join(strings.Fields(s), " ")
-	if len(s) > most {
-		s = strings.ToValidUTF8(s[:most], "") + "…"
-	}
-	return s
 }

@@ -124,7 +124,7 @@ func (c *Client) putManifest(ctx context.Context, repo artifact.Repository, iden
 			return err
 		}
 		if echoed := resp.Header.Get("Docker-Content-Digest"); echoed != "" && echoed != d.String() {
-			return &refusedError{code: DigestMismatch, detail: fmt.Sprintf("the registry stored %s as %s", d, oneLine(echoed))}
+			return &refusedError{code: DigestMismatch, detail: fmt.Sprintf("the registry stored %s as %s", d, artifact.OneLine(echoed))}
 		}
 		return nil
 	})
@@ -183,9 +183,9 @@ func (c *Client) beginUpload(ctx context.Context, repo artifact.Repository) (*ur
 	location = from.ResolveReference(location)
 	switch {
 	case location.Scheme != from.Scheme && location.Scheme != "https" && hostOf(location) != hostOf(from):
-		return nil, &refusedError{code: Redirected, detail: fmt.Sprintf("the place to upload to, %s, is without TLS", oneLine(location.Host))}
+		return nil, &refusedError{code: Redirected, detail: fmt.Sprintf("the place to upload to, %s, is without TLS", artifact.OneLine(location.Host))}
 	case hostOf(location) != hostOf(from) && !isLoopback(from.Hostname()) && isInternal(location.Hostname()):
-		return nil, &refusedError{code: Redirected, detail: fmt.Sprintf("the place to upload to, %s, is an internal address", oneLine(location.Host))}
+		return nil, &refusedError{code: Redirected, detail: fmt.Sprintf("the place to upload to, %s, is an internal address", artifact.OneLine(location.Host))}
 	}
 	return location, nil
 }

@@ -137,7 +137,7 @@ func (c *Client) referrersByTag(ctx context.Context, pinned artifact.Pinned) ([]
 func indexed(raw []byte) ([]artifact.Descriptor, error) {
 	index, err := artifact.ParseManifest(raw, artifact.MediaTypeIndex)
 	if err != nil {
-		return nil, &refusedError{code: Invalid, detail: "the list of referrers: " + oneLine(err.Error())}
+		return nil, &refusedError{code: Invalid, detail: "the list of referrers: " + artifact.OneLine(err.Error())}
 	}
 	return index.Manifests, nil
 }

@@ -169,9 +169,9 @@ func (t *transportLimits) check(req *http.Request) error {
 	case hops > maxRedirects:
 		return &refusedError{code: Redirected, detail: fmt.Sprintf("more than %d redirects", maxRedirects)}
 	case from.Scheme == "https" && req.URL.Scheme != "https":
-		return &refusedError{code: Redirected, detail: fmt.Sprintf("a redirect leads to %s without TLS", oneLine(req.URL.Host))}
+		return &refusedError{code: Redirected, detail: fmt.Sprintf("a redirect leads to %s without TLS", artifact.OneLine(req.URL.Host))}
 	case hostOf(from) != hostOf(req.URL) && !isLoopback(from.Hostname()) && isInternal(req.URL.Hostname()):
-		return &refusedError{code: Redirected, detail: fmt.Sprintf("a redirect leads to the internal address %s", oneLine(req.URL.Host))}
+		return &refusedError{code: Redirected, detail: fmt.Sprintf("a redirect leads to the internal address %s", artifact.OneLine(req.URL.Host))}
 	default:
 		return nil
 	}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"unicode"
 
 	"github.com/kustomizer/kustomizer/internal/artifact"
 )
@@ -72,22 +71,6 @@ func (e *SigningError) Error() string { return fmt.Sprintf("signing %s: %s", e.D
 
 // Unwrap returns the cause.
 func (e *SigningError) Unwrap() error { return e.Err }
-
-// oneLine makes what came from a registry or a service harmless and short.
-func oneLine(s string) string {
-	const most = 300
-	s = strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) {
-			return ' '
-		}
-		return r
-	}, strings.ToValidUTF8(s, "?"))
-	s = strings.Join(strings.Fields(s), " ")
-	if len(s) > most {
-		s = strings.ToValidUTF8(s[:most], "") + "…"
-	}
-	return s
-}
 
 // ignoreUntrusted drops the error that says that something is not trusted.
 func ignoreUntrusted(err error) error {

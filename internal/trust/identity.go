@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"github.com/sigstore/sigstore-go/pkg/fulcio/certificate"
+
+	"github.com/kustomizer/kustomizer/internal/artifact"
 )
 
 // maxExpression bounds a regular expression.
@@ -164,14 +166,14 @@ func (id *Identity) check() error {
 func (id *Identity) matches(cert certificate.Summary) (because string) {
 	switch {
 	case !id.Issuer.matches(cert.Issuer):
-		return fmt.Sprintf("the issuer is %q", oneLine(cert.Issuer))
+		return fmt.Sprintf("the issuer is %q", artifact.OneLine(cert.Issuer))
 	case !id.Subject.matches(cert.SubjectAlternativeName):
-		return fmt.Sprintf("the subject is %q", oneLine(cert.SubjectAlternativeName))
+		return fmt.Sprintf("the subject is %q", artifact.OneLine(cert.SubjectAlternativeName))
 	}
 	read := claims()
 	for _, name := range slices.Sorted(maps.Keys(id.Claims)) {
 		if value := read[name](cert.Extensions); !id.Claims[name].matches(value) {
-			return fmt.Sprintf("the claim %s is %q", name, oneLine(value))
+			return fmt.Sprintf("the claim %s is %q", name, artifact.OneLine(value))
 		}
 	}
 	return ""

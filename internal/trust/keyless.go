@@ -13,6 +13,8 @@ import (
 	"strings"
 
 	"github.com/sigstore/sigstore-go/pkg/sign"
+
+	"github.com/kustomizer/kustomizer/internal/artifact"
 )
 
 // Keyless signs with a key that is thrown away, and a certificate for the identity that a token proves.
@@ -104,7 +106,7 @@ func askGitHub(ctx context.Context, at, secret string) (string, error) {
 		if errors.As(err, &problem) {
 			err = problem.Err
 		}
-		return "", &TokenError{Reason: "GitHub Actions does not answer: " + oneLine(err.Error())}
+		return "", &TokenError{Reason: "GitHub Actions does not answer: " + artifact.OneLine(err.Error())}
 	}
 	defer resp.Body.Close()
 	var answer struct {

@@ -20,6 +20,8 @@ import (
 	"github.com/secure-systems-lab/go-securesystemslib/encrypted"
 	"github.com/sigstore/sigstore/pkg/cryptoutils"
 	"github.com/sigstore/sigstore/pkg/signature"
+
+	"github.com/kustomizer/kustomizer/internal/artifact"
 )
 
 // The types of PEM blocks in which cosign keeps encrypted private keys.
@@ -70,7 +72,7 @@ func publicKeyIn(block *pem.Block) (PublicKey, error) {
 	case pemSigstore, pemCosign, "PRIVATE KEY", "EC PRIVATE KEY", "RSA PRIVATE KEY", "ENCRYPTED PRIVATE KEY", "OPENSSH PRIVATE KEY":
 		return PublicKey{}, badPolicy("it is a private key: to verify, give the public one")
 	default:
-		return PublicKey{}, badPolicy("%q is no public key in PEM form", oneLine(block.Type))
+		return PublicKey{}, badPolicy("%q is no public key in PEM form", artifact.OneLine(block.Type))
 	}
 	if err != nil {
 		return PublicKey{}, badPolicy("the public key can't be read")
@@ -246,7 +248,7 @@ func privateKeyIn(kind string, der []byte) (crypto.PrivateKey, error) {
 	case "PUBLIC KEY", "CERTIFICATE":
 		return nil, badPolicy("it is public: to sign, give the private key")
 	default:
-		return nil, badPolicy("%q is not a form of private key that is read: want cosign's, PKCS #8, PKCS #1 or SEC 1", oneLine(kind))
+		return nil, badPolicy("%q is not a form of private key that is read: want cosign's, PKCS #8, PKCS #1 or SEC 1", artifact.OneLine(kind))
 	}
 	if err != nil {
 		return nil, badPolicy("the private key can't be read")

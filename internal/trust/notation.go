@@ -64,10 +64,10 @@ func (n *Notation) verifier() (notation.Verifier, *trustpolicy.Document, error) 
 	decoder := json.NewDecoder(bytes.NewReader(n.Document))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&document); err != nil {
-		return nil, nil, badPolicy("the Notation trust policy can't be read: %s", oneLine(err.Error()))
+		return nil, nil, badPolicy("the Notation trust policy can't be read: %s", artifact.OneLine(err.Error()))
 	}
 	if err := document.Validate(); err != nil {
-		return nil, nil, badPolicy("the Notation trust policy is not valid: %s", oneLine(err.Error()))
+		return nil, nil, badPolicy("the Notation trust policy is not valid: %s", artifact.OneLine(err.Error()))
 	}
 	if len(n.Certificates) == 0 {
 		return nil, nil, badPolicy("a Notation trust policy needs the certificates of its trust stores")
@@ -131,7 +131,7 @@ func (v *verification) enforced(document *trustpolicy.Document) error {
 	}
 	level, err := statement.SignatureVerification.GetVerificationLevel()
 	if err != nil {
-		return badPolicy("the Notation trust policy is not valid: %s", oneLine(err.Error()))
+		return badPolicy("the Notation trust policy is not valid: %s", artifact.OneLine(err.Error()))
 	}
 	if level.Enforcement[trustpolicy.TypeAuthenticity] != trustpolicy.ActionEnforce ||
 		level.Enforcement[trustpolicy.TypeIntegrity] != trustpolicy.ActionEnforce {

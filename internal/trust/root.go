@@ -12,6 +12,8 @@ import (
 	"github.com/sigstore/sigstore-go/pkg/root"
 	"github.com/sigstore/sigstore-go/pkg/tuf"
 	"github.com/theupdateframework/go-tuf/v2/metadata/fetcher"
+
+	"github.com/kustomizer/kustomizer/internal/artifact"
 )
 
 // recorded is the trusted root of the public Sigstore as it was when this was written, taken from
@@ -28,7 +30,7 @@ type Root struct{ material root.TrustedMaterial }
 func ParseRoot(text []byte) (*Root, error) {
 	material, err := root.NewTrustedRootFromJSON(text)
 	if err != nil {
-		return nil, badPolicy("the trusted root can't be read: %s", oneLine(err.Error()))
+		return nil, badPolicy("the trusted root can't be read: %s", artifact.OneLine(err.Error()))
 	}
 	return &Root{material: material}, nil
 }
@@ -71,7 +73,7 @@ func (p Public) Services(ctx context.Context, layouts []Layout) (Services, error
 	}
 	config, err := root.NewSigningConfigFromJSON(text)
 	if err != nil {
-		return Services{}, &RootError{Detail: oneLine(err.Error())}
+		return Services{}, &RootError{Detail: artifact.OneLine(err.Error())}
 	}
 	out, err := servicesOf(config, layouts, time.Now())
 	out.UserAgent = p.UserAgent
@@ -91,11 +93,11 @@ func (p Public) target(ctx context.Context, name string) ([]byte, error) {
 	opts.DisableLocalCache = p.Cache == ""
 	client, err := tuf.New(opts)
 	if err != nil {
-		return nil, &RootError{Detail: oneLine(err.Error()), Err: ctx.Err()}
+		return nil, &RootError{Detail: artifact.OneLine(err.Error()), Err: ctx.Err()}
 	}
 	text, err := client.GetTarget(name)
 	if err != nil {
-		return nil, &RootError{Detail: oneLine(err.Error()), Err: ctx.Err()}
+		return nil, &RootError{Detail: artifact.OneLine(err.Error()), Err: ctx.Err()}
 	}
 	return text, nil
 }

@@ -20,6 +20,8 @@ import (
 	"github.com/sigstore/rekor/pkg/generated/client/entries"
 	"github.com/sigstore/sigstore-go/pkg/root"
 	"github.com/sigstore/sigstore-go/pkg/sign"
+
+	"github.com/kustomizer/kustomizer/internal/artifact"
 )
 
 // Services are where signatures are certified, logged and timed. An empty URL stands for none.
@@ -37,7 +39,7 @@ type Services struct {
 func ParseServices(text []byte, layouts []Layout) (Services, error) {
 	config, err := root.NewSigningConfigFromJSON(text)
 	if err != nil {
-		return Services{}, badPolicy("the signing configuration can't be read: %s", oneLine(err.Error()))
+		return Services{}, badPolicy("the signing configuration can't be read: %s", artifact.OneLine(err.Error()))
 	}
 	return servicesOf(config, layouts, time.Now())
 }
@@ -206,7 +208,7 @@ func (e *ServiceError) Unwrap() error { return e.Err }
 // failed words what a library says about a service, without the token that it may quote.
 func (s Signer) failed(ctx context.Context, err error) error {
 	if s.Keyless == nil && !s.Services.any() {
-		return fmt.Errorf("making the signature: %s", oneLine(err.Error()))
+		return fmt.Errorf("making the signature: %s", artifact.OneLine(err.Error()))
 	}
 	said := err.Error()
 	if s.Keyless != nil && s.Keyless.Token != "" {
@@ -216,5 +218,5 @@ func (s Signer) failed(ctx context.Context, err error) error {
 			}
 		}
 	}
-	return &ServiceError{Detail: oneLine(said), Err: ctx.Err()}
+	return &ServiceError{Detail: artifact.OneLine(said), Err: ctx.Err()}
 }

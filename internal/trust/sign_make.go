@@ -21,6 +21,8 @@ import (
 	sigstore "github.com/sigstore/sigstore/pkg/signature"
 	"github.com/sigstore/sigstore/pkg/signature/options"
 	"google.golang.org/protobuf/encoding/protojson"
+
+	"github.com/kustomizer/kustomizer/internal/artifact"
 )
 
 // proof is a signature that was made, with what proves it.
@@ -94,11 +96,11 @@ func newKeypair(key crypto.Signer, logged bool) (*keypair, error) {
 	}
 	how, err := sigstore.GetDefaultAlgorithmDetails(key.Public(), load...)
 	if err != nil {
-		return nil, badPolicy("a key of this kind or length can't sign: %s", oneLine(err.Error()))
+		return nil, badPolicy("a key of this kind or length can't sign: %s", artifact.OneLine(err.Error()))
 	}
 	signer, err := sigstore.LoadDefaultSignerVerifier(key, load...)
 	if err != nil {
-		return nil, badPolicy("a key of this kind or length can't sign: %s", oneLine(err.Error()))
+		return nil, badPolicy("a key of this kind or length can't sign: %s", artifact.OneLine(err.Error()))
 	}
 	return &keypair{public: key.Public(), signer: signer, how: how}, nil
 }

@@ -86,7 +86,7 @@ func (v *verification) next() bool {
 
 // reject notes why a signature does not count.
 func (v *verification) reject(what, format string, args ...any) {
-	v.tried = append(v.tried, what+": "+oneLine(fmt.Sprintf(format, args...)))
+	v.tried = append(v.tried, what+": "+artifact.OneLine(fmt.Sprintf(format, args...)))
 }
 
 // unreadable tells what is wrong with a signature from what is wrong with the way to it. The first

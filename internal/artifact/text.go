@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package artifact
+
+import (
+	"strings"
+	"unicode"
+)
+
+// OneLine makes text that came from a registry, a service or an artifact fit for a message: on one
+// line, without control characters and what turns the direction of writing, and of at most 300 bytes.
+func OneLine(s string) string {
+	const most = 300
+	s = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(s, "?"))
+	s = strings.Join(strings.Fields(s), " ")
+	if len(s) > most {
+		s = strings.ToValidUTF8(s[:most], "") + "…"
+	}
+	return s
+}
