@@ -10,9 +10,10 @@ PARALLEL := $(addprefix ./internal/,apply cli cluster controller deploy observe 
 GOLDEN := TestTheGoldenDigest|TestATreeHasTheSameDigest|TestCompressedBytes
 PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 
-# What kubectl and the linter remember stays here, too.
+# What kubectl, the linter and the generators remember stays here, too.
 export KUBECACHEDIR := $(CURDIR)/.cache/kube
 export GOLANGCI_LINT_CACHE := $(CURDIR)/.cache/golangci-lint
+CACHED_HERE := GOCACHE="$$(go env GOCACHE)" XDG_CACHE_HOME="$(CURDIR)/.cache"
 
 .DEFAULT_GOAL := help
 
@@ -61,7 +62,7 @@ cross: ## Compile for every platform that is supported
 
 .PHONY: generate
 generate: ## Write generated files anew
-	go generate ./...
+	$(CACHED_HERE) go generate ./...
 
 $(SANDBOX): sandbox/go.mod $(wildcard sandbox/cmd/sandbox/*.go)
 	@cd sandbox && CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w' -o .build/sandbox ./cmd/sandbox
@@ -104,13 +105,13 @@ vet: ## Run go vet in every module
 
 .PHONY: lint
 lint: ## Run the linters of .golangci.yml
-	@GOCACHE=$$(go env GOCACHE) XDG_CACHE_HOME=$(CURDIR)/.cache $(TOOL) golangci-lint run
+	@$(CACHED_HERE) $(TOOL) golangci-lint run
 	@go tool -modfile=hack/tools/actionlint/go.mod actionlint action/examples/*.yaml .github/workflows/*.yaml
 
 # Changes that are not committed yet are none of these two checks' business.
 .PHONY: generated
 generated: ## Check that generated files are up to date
-	@before=$$(git status --porcelain; git diff); go generate ./... || exit 1; after=$$(git status --porcelain; git diff); \
+	@before=$$(git status --porcelain; git diff); $(CACHED_HERE) go generate ./... || exit 1; after=$$(git status --porcelain; git diff); \
 	if [ "$$before" != "$$after" ]; then echo "go generate ./... changed files: commit them"; git status --short; exit 1; fi
 
 .PHONY: tidy
