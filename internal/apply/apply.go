@@ -21,9 +21,6 @@ import (
 	"github.com/kustomizer/kustomizer/internal/plan"
 )
 
-// inFlight bounds how many objects are written at the same time.
-const inFlight = 8
-
 // tries is how often something is done to an object whose status keeps changing.
 const tries = 5
 

@@ -9,8 +9,6 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/kustomizer/kustomizer/internal/cluster"
 	"github.com/kustomizer/kustomizer/internal/object"
 	"github.com/kustomizer/kustomizer/internal/plan"
@@ -56,24 +54,20 @@ func batches(order object.Order, steps []plan.Step) [][]plan.Step {
 }
 
 func (w *Writer) deleteBatch(ctx context.Context, steps []plan.Step, out *Result) {
-	var group errgroup.Group
-	group.SetLimit(inFlight)
 	var mu sync.Mutex
-	for _, s := range steps {
-		group.Go(func() error {
-			opts := cluster.DeleteOptions{UID: s.Live.GetUID(), ResourceVersion: s.Live.GetResourceVersion()}
-			err := w.Cluster.Delete(ctx, s.ID, s.Version(), opts)
-			mu.Lock()
-			defer mu.Unlock()
-			if err != nil && !apierrors.IsNotFound(err) {
-				out.Failures = append(out.Failures, failure(s, err))
-				return nil
-			}
-			change := Change{ID: s.ID, Action: plan.Delete, Object: s.Live}
-			out.Changes = append(out.Changes, change)
-			w.done(change)
+	_ = w.Cluster.Each(ctx, len(steps), func(ctx context.Context, i int) error { // it reports through the result
+		s := steps[i]
+		opts := cluster.DeleteOptions{UID: s.Live.GetUID(), ResourceVersion: s.Live.GetResourceVersion()}
+		err := w.Cluster.Delete(ctx, s.ID, s.Version(), opts)
+		mu.Lock()
+		defer mu.Unlock()
+		if err != nil && !apierrors.IsNotFound(err) {
+			out.Failures = append(out.Failures, failure(s, err))
 			return nil
-		})
-	}
-	_ = group.Wait() // the functions report through the result
+		}
+		change := Change{ID: s.ID, Action: plan.Delete, Object: s.Live}
+		out.Changes = append(out.Changes, change)
+		w.done(change)
+		return nil
+	})
 }

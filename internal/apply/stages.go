@@ -11,8 +11,6 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/kustomizer/kustomizer/internal/object"
 	"github.com/kustomizer/kustomizer/internal/plan"
 )
@@ -133,29 +131,24 @@ func (w *Writer) writeStage(ctx context.Context, order object.Order, steps []pla
 
 // writeWave writes objects side by side. After a failure no further write begins.
 func (w *Writer) writeWave(ctx context.Context, steps []plan.Step, out *Result) {
-	var group errgroup.Group
-	group.SetLimit(inFlight)
 	var mu sync.Mutex
 	var failed atomic.Bool
-	for _, s := range steps {
-		group.Go(func() error {
-			if failed.Load() || ctx.Err() != nil {
-				return nil
-			}
-			change, failure := w.do(ctx, s)
-			mu.Lock()
-			defer mu.Unlock()
-			if failure != nil {
-				failed.Store(true)
-				out.Failures = append(out.Failures, failure)
-				return nil
-			}
-			out.Changes = append(out.Changes, change)
-			w.done(change)
+	_ = w.Cluster.Each(ctx, len(steps), func(ctx context.Context, i int) error { // it reports through the result
+		if failed.Load() || ctx.Err() != nil {
 			return nil
-		})
-	}
-	_ = group.Wait() // the functions report through the result
+		}
+		change, failure := w.do(ctx, steps[i])
+		mu.Lock()
+		defer mu.Unlock()
+		if failure != nil {
+			failed.Store(true)
+			out.Failures = append(out.Failures, failure)
+			return nil
+		}
+		out.Changes = append(out.Changes, change)
+		w.done(change)
+		return nil
+	})
 	sortResult(out)
 }
 

@@ -8,6 +8,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -26,19 +27,24 @@ type Cluster struct {
 	rest      rest.Interface
 	discovery *catalogue
 	host      string
+	limit     *limiter
 }
 
 // Connect makes a connection from a REST configuration without sending a request. The
-// configuration's own client-side rate limit is replaced by none: the API server's priority and
-// fairness decides, and 429 with Retry-After is honoured. A write that has begun when its context
-// ends is given some seconds to come to its end.
+// configuration's own client-side rate limit is replaced by none: how many requests are under way at a
+// time follows from how the API server answers, those who share the connection are served in turn (see
+// [Calling]), and 429 with Retry-After is honoured. A write that has begun when its context ends is
+// given some seconds to come to its end.
 func Connect(cfg *rest.Config) (*Cluster, error) {
 	cfg = rest.CopyConfig(cfg)
 	if cfg.UserAgent == "" {
 		cfg.UserAgent = "kustomizer"
 	}
 	cfg.QPS = -1
-	cfg.Wrap(func(next http.RoundTripper) http.RoundTripper { return finishing{next, finishWithin} })
+	limit := newLimiter(time.Now)
+	cfg.Wrap(func(next http.RoundTripper) http.RoundTripper {
+		return limited{next: finishing{next, finishWithin}, limit: limit}
+	})
 	httpClient, err := rest.HTTPClientFor(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("configuring the connection to %s: %w", cfg.Host, err)
@@ -51,7 +57,7 @@ func Connect(cfg *rest.Config) (*Cluster, error) {
 	if err != nil {
 		return nil, fmt.Errorf("configuring the connection to %s: %w", cfg.Host, err)
 	}
-	return &Cluster{rest: client, discovery: &catalogue{client: disc}, host: cfg.Host}, nil
+	return &Cluster{rest: client, discovery: &catalogue{client: disc}, host: cfg.Host, limit: limit}, nil
 }
 
 func restClient(cfg *rest.Config, httpClient *http.Client) (rest.Interface, error) {

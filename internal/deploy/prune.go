@@ -9,7 +9,6 @@ import (
 	"slices"
 	"sync"
 
-	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
@@ -25,8 +24,6 @@ const (
 	// judgements is how often an object that keeps changing is judged before its deletion is left
 	// to the next run.
 	judgements = 4
-	// readsAtOnce bounds the reads that prove deletions.
-	readsAtOnce = 8
 )
 
 // prune deletes what the plan deletes, and settles.
@@ -209,29 +206,25 @@ func (r *run) retain(s plan.Step) {
 func (r *run) proveGone(ctx context.Context, deleted []apply.Change, left *leaving) {
 	var mu sync.Mutex
 	errs := []error{left.err}
-	var group errgroup.Group
-	group.SetLimit(readsAtOnce)
-	for _, c := range deleted {
-		group.Go(func() error {
-			version := c.Object.GroupVersionKind().Version
-			live, err := r.engine.Cluster.Get(ctx, c.ID, version)
-			mu.Lock()
-			defer mu.Unlock()
-			switch {
-			case apierrors.IsNotFound(err) || cluster.CauseOf(err).Code == cause.KindMissing:
-				r.drop(c)
-			case err != nil:
-				errs = append(errs, fmt.Errorf("seeing whether %s is gone: %w", c.ID, err))
-			case live.GetUID() != c.Object.GetUID():
-				r.drop(c) // a namesake that somebody made since; not ours
-			default:
-				left.want.Objects = append(left.want.Objects, observe.Target{ID: c.ID, Version: version, UID: live.GetUID(), Absent: true})
-				left.objects[c.ID] = live
-			}
-			return nil
-		})
-	}
-	_ = group.Wait() // the functions report through what they share
+	_ = r.engine.Cluster.Each(ctx, len(deleted), func(ctx context.Context, i int) error { // it reports through what is shared
+		c := deleted[i]
+		version := c.Object.GroupVersionKind().Version
+		live, err := r.engine.Cluster.Get(ctx, c.ID, version)
+		mu.Lock()
+		defer mu.Unlock()
+		switch {
+		case apierrors.IsNotFound(err) || cluster.CauseOf(err).Code == cause.KindMissing:
+			r.drop(c)
+		case err != nil:
+			errs = append(errs, fmt.Errorf("seeing whether %s is gone: %w", c.ID, err))
+		case live.GetUID() != c.Object.GetUID():
+			r.drop(c) // a namesake that somebody made since; not ours
+		default:
+			left.want.Objects = append(left.want.Objects, observe.Target{ID: c.ID, Version: version, UID: live.GetUID(), Absent: true})
+			left.objects[c.ID] = live
+		}
+		return nil
+	})
 	left.err = errors.Join(errs...)
 }
 

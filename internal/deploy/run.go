@@ -128,6 +128,7 @@ type Engine struct {
 
 // Plan decides what a request would do. It writes nothing.
 func (e *Engine) Plan(ctx context.Context, req Request) (*plan.Plan, error) {
+	ctx = cluster.Calling(ctx, req.Owner.String())
 	r, err := e.decide(ctx, req)
 	if err != nil {
 		return nil, err
@@ -139,6 +140,7 @@ func (e *Engine) Plan(ctx context.Context, req Request) (*plan.Plan, error) {
 // applies, and prunes what may be pruned. It may be called again at any time, and after a crash at
 // any point: it continues where the cluster stands.
 func (e *Engine) Run(ctx context.Context, req Request) Outcome {
+	ctx = cluster.Calling(ctx, req.Owner.String())
 	r, err := e.decide(ctx, req)
 	if err != nil {
 		return Outcome{State: Failed, Err: err}

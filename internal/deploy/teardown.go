@@ -91,6 +91,7 @@ func newTeardown(e *Engine, req TeardownRequest) *run {
 // Teardown deletes what an owner's record proves to be the owner's, and then the record. When its
 // state is Done the owner may go.
 func (e *Engine) Teardown(ctx context.Context, req TeardownRequest) TeardownOutcome {
+	ctx = cluster.Calling(ctx, req.Owner.String())
 	r := newTeardown(e, req)
 	if err := r.prepareTeardown(ctx, req); err != nil {
 		if req.GiveUp && !transient(err) {

@@ -10,8 +10,6 @@ import (
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/kustomizer/kustomizer/internal/cause"
 	"github.com/kustomizer/kustomizer/internal/cluster"
 	"github.com/kustomizer/kustomizer/internal/object"
@@ -34,15 +32,10 @@ func (r *run) split() (definitions, rest []*plan.Want) {
 
 // dryRun asks the server about each object that the facts at hand leave in doubt.
 func (r *run) dryRun(ctx context.Context, wants []*plan.Want) error {
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(inFlight)
-	for _, want := range wants {
-		if r.unreachable(want.ID) || r.deferred(want.ID) {
-			continue
-		}
-		group.Go(func() error { return r.ask(ctx, want) })
-	}
-	return group.Wait()
+	doubtful := slices.DeleteFunc(slices.Clone(wants), func(want *plan.Want) bool {
+		return r.unreachable(want.ID) || r.deferred(want.ID)
+	})
+	return r.cluster.Each(ctx, len(doubtful), func(ctx context.Context, i int) error { return r.ask(ctx, doubtful[i]) })
 }
 
 // unreachable says whether it is already known that the object can't be asked about.

@@ -5,13 +5,13 @@ package rehearse
 import (
 	"cmp"
 	"context"
+	"maps"
+	"slices"
 	"sync"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/kustomizer/kustomizer/internal/cause"
 	"github.com/kustomizer/kustomizer/internal/cluster"
@@ -55,12 +55,11 @@ func (r *run) readLive(ctx context.Context) error {
 		kind := id.GroupKind().WithVersion(cmp.Or(versions[id], entry.Version))
 		byKind[kind] = append(byKind[kind], id)
 	}
-	group, kindCtx := errgroup.WithContext(ctx) // it ends with the group; what comes after goes on
-	group.SetLimit(inFlight)
-	for kind, ids := range byKind {
-		group.Go(func() error { return r.readKind(kindCtx, kind, ids) })
-	}
-	if err := group.Wait(); err != nil {
+	kinds := slices.Collect(maps.Keys(byKind))
+	err := r.cluster.Each(ctx, len(kinds), func(ctx context.Context, i int) error {
+		return r.readKind(ctx, kinds[i], byKind[kinds[i]])
+	})
+	if err != nil {
 		return err
 	}
 	return r.readMissing(ctx, byKind)
@@ -134,16 +133,18 @@ func (r *run) keep(found []*unstructured.Unstructured, ids []object.ID) {
 }
 
 func (r *run) readMissing(ctx context.Context, byKind map[schema.GroupVersionKind][]object.ID) error {
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(inFlight)
+	versions := map[object.ID]string{}
 	for kind, ids := range byKind {
 		for _, id := range ids {
 			if r.live(id) == (plan.Live{}) {
-				group.Go(func() error { return r.read(ctx, id, kind.Version) })
+				versions[id] = kind.Version
 			}
 		}
 	}
-	return group.Wait()
+	missing := slices.Collect(maps.Keys(versions))
+	return r.cluster.Each(ctx, len(missing), func(ctx context.Context, i int) error {
+		return r.read(ctx, missing[i], versions[missing[i]])
+	})
 }
 
 func (r *run) read(ctx context.Context, id object.ID, version string) error {

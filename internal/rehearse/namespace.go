@@ -9,13 +9,15 @@ import (
 	"slices"
 	"strings"
 
-	"golang.org/x/sync/errgroup"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/kustomizer/kustomizer/internal/cluster"
 	"github.com/kustomizer/kustomizer/internal/plan"
 )
+
+// kindsAtOnce is how many kinds are listed before it is seen whether that is enough.
+const kindsAtOnce = 8
 
 // lookInto finds what a Namespace holds, kind by kind, without what Kubernetes puts there by itself.
 // It stops when it has found anything that is not the owner's: that is enough for it to stay. A kind
@@ -33,7 +35,7 @@ func (r *run) lookInto(ctx context.Context, namespace string, stake *plan.Stake)
 		first++
 	}
 	services := map[string]bool{}
-	for _, some := range slices.Concat([][]cluster.Resource{kinds[:first]}, slices.Collect(slices.Chunk(kinds[first:], inFlight))) {
+	for _, some := range slices.Concat([][]cluster.Resource{kinds[:first]}, slices.Collect(slices.Chunk(kinds[first:], kindsAtOnce))) {
 		foreign, err := r.lookForKinds(ctx, namespace, some, services, stake)
 		if err != nil || foreign {
 			return err
@@ -46,12 +48,11 @@ func (r *run) lookInto(ctx context.Context, namespace string, stake *plan.Stake)
 // owner's. It adds to the names of the Services.
 func (r *run) lookForKinds(ctx context.Context, namespace string, some []cluster.Resource, services map[string]bool, stake *plan.Stake) (bool, error) {
 	all := make([]*found, len(some))
-	group, ctx := errgroup.WithContext(ctx)
 	for i, res := range some {
 		all[i] = &found{contents: r.contents(res), services: services}
-		group.Go(func() error { return all[i].list(ctx, r, namespace) })
 	}
-	if err := group.Wait(); err != nil {
+	err := r.cluster.Each(ctx, len(all), func(ctx context.Context, i int) error { return all[i].list(ctx, r, namespace) })
+	if err != nil {
 		return false, err
 	}
 	foreign := false

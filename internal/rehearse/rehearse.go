@@ -16,9 +16,6 @@ import (
 	"github.com/kustomizer/kustomizer/internal/plan"
 )
 
-// inFlight bounds how many requests one rehearsal has under way at a time.
-const inFlight = 8
-
 // Request says what is to be rehearsed.
 type Request struct {
 	Owner   plan.Owner

@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cluster
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// longestRetry is how long a request waits, at most, because the server said to come again later.
+// The client does that by itself, ten times. Told to wait longer, the request fails: whoever made it
+// knows better what to do meanwhile.
+const longestRetry = 30 * time.Second
+
+// limiter shares the requests that may be under way on one connection among those who use it. Those
+// who wait are served in turn, one request each, so that a set of thousands leaves room for small
+// ones. A request that was told to come again later waits for that without keeping anybody's place.
+type limiter struct {
+	now func() time.Time
+
+	mu     sync.Mutex // guards what follows
+	window *window
+	busy   int
+	turns  []*queue // of callers who wait, the next one first
+}
+
+type queue struct {
+	caller  string
+	waiting []chan struct{} // closed when it is their turn
+}
+
+func newLimiter(now func() time.Time) *limiter { return &limiter{now: now, window: newWindow()} }
+
+// size returns how many requests may be under way now.
+func (l *limiter) size() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.window.size
+}
+
+// enter waits for its turn. It returns how many requests are under way then.
+func (l *limiter) enter(ctx context.Context, caller string) (int, error) {
+	l.mu.Lock()
+	if l.busy < l.window.size && len(l.turns) == 0 {
+		defer l.mu.Unlock()
+		l.busy++
+		return l.busy, nil
+	}
+	turn := make(chan struct{})
+	l.wait(caller, turn)
+	l.mu.Unlock()
+	select {
+	case <-turn:
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return l.busy, nil
+	case <-ctx.Done():
+		l.forgo(caller, turn)
+		return 0, context.Cause(ctx)
+	}
+}
+
+func (l *limiter) wait(caller string, turn chan struct{}) {
+	for _, q := range l.turns {
+		if q.caller == caller {
+			q.waiting = append(q.waiting, turn)
+			return
+		}
+	}
+	l.turns = append(l.turns, &queue{caller, []chan struct{}{turn}})
+}
+
+// forgo gives up a place among those who wait, or the turn that came just then.
+func (l *limiter) forgo(caller string, turn chan struct{}) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	i := slices.IndexFunc(l.turns, func(q *queue) bool {
+		return q.caller == caller && slices.Contains(q.waiting, turn)
+	})
+	if i < 0 {
+		l.busy--
+		l.serve()
+		return
+	}
+	q := l.turns[i]
+	q.waiting = slices.DeleteFunc(q.waiting, func(c chan struct{}) bool { return c == turn })
+	if len(q.waiting) == 0 {
+		l.turns = slices.Delete(l.turns, i, i+1)
+	}
+}
+
+// serve lets those who wait in, one request of each caller after the other.
+func (l *limiter) serve() {
+	for l.busy < l.window.size && len(l.turns) > 0 {
+		q := l.turns[0]
+		l.turns = l.turns[1:]
+		close(q.waiting[0])
+		l.busy++
+		if q.waiting = q.waiting[1:]; len(q.waiting) > 0 {
+			l.turns = append(l.turns, q)
+		}
+	}
+}
+
+// learn takes an answer into account.
+func (l *limiter) learn(a answer) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.window.learn(a)
+	l.serve()
+}
+
+// leave makes room for another request.
+func (l *limiter) leave() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.busy--
+	l.serve()
+}
+
+// limited sends requests through a limiter. Watches, which last, don't count.
+type limited struct {
+	next  http.RoundTripper
+	limit *limiter
+}
+
+// RoundTrip implements [http.RoundTripper].
+func (t limited) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.URL.Query().Get("watch") == "true" {
+		return t.next.RoundTrip(req)
+	}
+	busy, err := t.limit.enter(req.Context(), callerOf(req.Context()))
+	if err != nil {
+		return nil, err
+	}
+	a := answer{sort: sortOf(req), began: t.limit.now(), busy: busy}
+	resp, err := t.next.RoundTrip(req)
+	a.ended = t.limit.now()
+	if err != nil {
+		a.failed = true
+		t.limit.learn(a)
+		t.limit.leave()
+		return nil, err
+	}
+	a.throttled, a.failed = throttles(resp), resp.StatusCode >= http.StatusInternalServerError
+	t.limit.learn(a)
+	boundRetry(resp)
+	resp.Body = endingBody{resp.Body, sync.OnceFunc(t.limit.leave)}
+	return resp, nil
+}
+
+func sortOf(req *http.Request) sort {
+	switch {
+	case req.Method == http.MethodGet:
+		return unsorted
+	case req.URL.Query().Has("dryRun"):
+		return rehearse
+	default:
+		return write
+	}
+}
+
+// throttles says whether the server asked to come again later.
+func throttles(resp *http.Response) bool {
+	return resp.StatusCode == http.StatusTooManyRequests ||
+		resp.StatusCode >= http.StatusInternalServerError && resp.Header.Get(retryAfter) != ""
+}
+
+const retryAfter = "Retry-After"
+
+// boundRetry keeps the client from waiting for too long.
+func boundRetry(resp *http.Response) {
+	seconds, err := strconv.Atoi(resp.Header.Get(retryAfter))
+	if err == nil && time.Duration(seconds) > longestRetry/time.Second {
+		resp.Header.Del(retryAfter)
+	}
+}
+
+type callerKey struct{}
+
+// Calling marks the requests of a context as those of a caller: callers who share a connection are
+// served in turn.
+func Calling(ctx context.Context, caller string) context.Context {
+	return context.WithValue(ctx, callerKey{}, caller)
+}
+
+func callerOf(ctx context.Context) string {
+	caller, _ := ctx.Value(callerKey{}).(string)
+	return caller
+}
+
+// Each does something n times, as many at a time as requests may be under way on the connection.
+// After an error no other begins, what is under way is told so by its context, and the first error
+// is returned.
+func (c *Cluster) Each(ctx context.Context, n int, do func(ctx context.Context, i int) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	ended := make(chan error)
+	var first error
+	for begun, running := 0, 0; begun < n || running > 0; {
+		for ; begun < n && running < c.limit.size(); begun, running = begun+1, running+1 {
+			i := begun
+			go func() { ended <- do(ctx, i) }()
+		}
+		err := <-ended
+		running--
+		if err != nil && first == nil {
+			first, n = err, begun
+			cancel(err)
+		}
+	}
+	return first
+}
