@@ -29,7 +29,9 @@ type Change struct {
 	ID      object.ID
 	Action  plan.Action // Create, Configure, Replace or Delete
 	Correct bool        // what is wanted did not change: somebody else's change was put back
-	Entry   plan.Entry  // what to remember of the object; empty for a deletion
+	// Unrehearsed is that of [plan.Step].
+	Unrehearsed string
+	Entry       plan.Entry // what to remember of the object; empty for a deletion
 	// Object is the object as the API server answered, or as it was judged before its deletion.
 	Object *unstructured.Unstructured
 }
@@ -100,7 +102,13 @@ func (w *Writer) do(ctx context.Context, s plan.Step) (Change, *Failure) {
 	if s.Action == plan.Create && !applied.Created {
 		s.Action = plan.Configure // somebody was faster
 	}
-	return Change{ID: s.ID, Action: s.Action, Correct: s.Corrects, Entry: w.entry(s, applied.Object), Object: applied.Object}, nil
+	if s.Action == plan.Configure && s.Result == nil && s.Live != nil && plan.SameState(s.Live, applied.Object, w.Owner.Manager) {
+		s.Action = plan.Unchanged // nobody could tell before
+	}
+	return Change{
+		ID: s.ID, Action: s.Action, Correct: s.Corrects, Unrehearsed: s.Unrehearsed,
+		Entry: w.entry(s, applied.Object), Object: applied.Object,
+	}, nil
 }
 
 func failure(s plan.Step, err error) *Failure {

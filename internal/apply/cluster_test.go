@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -282,5 +283,47 @@ func TestFailuresKeepSecrets(t *testing.T) {
 	}
 	if got := result.Err().Error(); strings.Contains(got, "73519246") {
 		t.Errorf("the error quotes a Secret's value: %s", got)
+	}
+}
+
+// D17: what could not be rehearsed is written when all else of its stage is, one at a time.
+func TestTheUnrehearsedIsWrittenLastAndAlone(t *testing.T) {
+	w := newWorld(t)
+	var mu sync.Mutex
+	busy := 0
+	var alone []string
+	proxy := testkit.FaultProxy(t, w.Env, w.agent, func(r testkit.Request) testkit.Fault {
+		mu.Lock()
+		defer mu.Unlock()
+		if r.Verb != "patch" {
+			return testkit.Fault{}
+		}
+		if busy++; busy == 1 {
+			alone = append(alone, r.Resource)
+		}
+		return testkit.Fault{Delay: 20 * time.Millisecond, After: func() {
+			mu.Lock()
+			defer mu.Unlock()
+			busy--
+		}}
+	})
+	first, second := w.step("v1", "ServiceAccount", "a"), w.step("v1", "Secret", "a")
+	first.Unrehearsed, second.Unrehearsed = "a.example", "a.example"
+	steps := []plan.Step{first, second, w.step("apps/v1", "Deployment", "a")}
+	for _, name := range []string{"a", "b", "c"} {
+		steps = append(steps, w.step("v1", "ConfigMap", name))
+	}
+	result, err := w.stages(w.writer(proxy.Config), steps...)
+	if err != nil || result.Err() != nil || len(result.Changes) != len(steps) {
+		t.Fatal(err, result.Err())
+	}
+	want := []string{"configmaps", "configmaps", "configmaps", "deployments", "serviceaccounts", "secrets"}
+	if diff := cmp.Diff(want, w.sent("patch")); diff != "" {
+		t.Errorf("writes (-want +got):\n%s", diff)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if !slices.Equal(alone[max(0, len(alone)-2):], want[4:]) {
+		t.Errorf("they were not alone: %s were", alone)
 	}
 }

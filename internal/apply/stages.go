@@ -113,18 +113,27 @@ func refusals(steps []plan.Step) []*Failure {
 	return out
 }
 
-// writeStage writes a stage wave by wave.
+// writeStage writes a stage wave by wave, and then, one by one, what could not be rehearsed: whatever
+// comes of that, all else of the stage is done.
 func (w *Writer) writeStage(ctx context.Context, order object.Order, steps []plan.Step, out *Result) {
 	byWave := map[int][]plan.Step{}
+	var waves [][]plan.Step // of one step each
 	for _, s := range steps {
-		if s.Action == plan.Create || s.Action == plan.Configure || s.Action == plan.Replace {
+		switch {
+		case s.Action != plan.Create && s.Action != plan.Configure && s.Action != plan.Replace:
+		case s.Unrehearsed != "":
+			waves = append(waves, []plan.Step{s})
+		default:
 			wave := order.WaveOf(s.ID)
 			byWave[wave] = append(byWave[wave], s)
 		}
 	}
-	for _, wave := range slices.Sorted(maps.Keys(byWave)) {
+	for _, wave := range slices.Backward(slices.Sorted(maps.Keys(byWave))) {
+		waves = slices.Insert(waves, 0, byWave[wave])
+	}
+	for _, wave := range waves {
 		if len(out.Failures) == 0 {
-			w.writeWave(ctx, byWave[wave], out)
+			w.writeWave(ctx, wave, out)
 		}
 	}
 }
@@ -145,11 +154,22 @@ func (w *Writer) writeWave(ctx context.Context, steps []plan.Step, out *Result) 
 			out.Failures = append(out.Failures, failure)
 			return nil
 		}
+		if change.Action == plan.Unchanged {
+			replaceSteps(out.Steps, []plan.Step{unchanged(steps[i], change)})
+			return nil
+		}
 		out.Changes = append(out.Changes, change)
 		w.done(change)
 		return nil
 	})
 	sortResult(out)
+}
+
+// unchanged returns a step that turned out to have nothing to do.
+func unchanged(s plan.Step, c Change) plan.Step {
+	s.Action, s.Reason, s.Unrehearsed, s.Corrects = plan.Unchanged, "", "", false
+	s.Live, s.Now = c.Object, c.Entry.Live
+	return s
 }
 
 func sortResult(out *Result) {

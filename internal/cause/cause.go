@@ -34,6 +34,7 @@ const (
 	Unauthorized          Code = "Unauthorized"
 	WebhookDenied         Code = "WebhookDenied"
 	WebhookUnavailable    Code = "WebhookUnavailable"
+	DryRunUnsupported     Code = "DryRunUnsupported"
 	ImmutableField        Code = "ImmutableField"
 	InvalidObject         Code = "InvalidObject"
 	KindMissing           Code = "KindMissing"
@@ -112,6 +113,8 @@ func (c Code) Hint() string { //nolint:gocyclo,funlen // a table, in the form th
 		return "change the object so that the admission webhook accepts it"
 	case WebhookUnavailable:
 		return "the admission webhook's backend does not answer: see that it runs"
+	case DryRunUnsupported:
+		return "have the webhook declare sideEffects as None or NoneOnDryRun"
 	case ImmutableField:
 		return "the field can't be changed in place: set force to have the object replaced"
 	case InvalidObject:

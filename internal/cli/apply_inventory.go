@@ -199,6 +199,11 @@ func (a *app) sayInventoryNotes(out deploy.Outcome) {
 	if kept > 0 {
 		a.ui.Note("%d object(s) of the inventory are no longer in the set and stay: --prune deletes them", kept)
 	}
+	for _, c := range out.Changes {
+		if c.Unrehearsed != "" {
+			a.ui.Warn("%s %s", c.ID, plan.Unrehearsable(c.Unrehearsed))
+		}
+	}
 	if out.Plan == nil {
 		return
 	}

@@ -231,6 +231,9 @@ type installProgress struct {
 func (p *installProgress) changed(c apply.Change) {
 	p.changes++
 	p.ui.Result("%s %s", c.ID, c.Verb())
+	if c.Unrehearsed != "" {
+		p.ui.Warn("%s %s", c.ID, plan.Unrehearsable(c.Unrehearsed))
+	}
 }
 
 func (p *installProgress) pending(r observe.Report) {

@@ -40,7 +40,10 @@ func codeOf(err error) cause.Code {
 
 func codeOfStatus(err error) cause.Code {
 	text := err.Error()
+	_, noDryRun := DryRunUnsupported(err)
 	switch {
+	case noDryRun:
+		return cause.DryRunUnsupported
 	case strings.Contains(text, "exceeded quota"):
 		return cause.QuotaExceeded
 	case strings.Contains(text, "failed calling webhook"):
@@ -111,6 +114,22 @@ func IsImmutable(err error) bool {
 // one that was meant. The server puts that as an attempt to change the UID.
 func isNamesake(err error) bool {
 	return apierrors.IsInvalid(err) && strings.Contains(err.Error(), "metadata.uid: Invalid value")
+}
+
+var noDryRun = regexp.MustCompile(`^admission webhook "([^"]*)" does not support dry run$`)
+
+// DryRunUnsupported names the webhook because of which the server can't say what a request would do:
+// it would be called, and does not promise that this has no effect.
+func DryRunUnsupported(err error) (webhook string, is bool) {
+	var status apierrors.APIStatus
+	if !apierrors.IsBadRequest(err) || !errors.As(err, &status) {
+		return "", false
+	}
+	found := noDryRun.FindStringSubmatch(status.Status().Message)
+	if found == nil {
+		return "", false
+	}
+	return found[1], true
 }
 
 // IsNamespaceMissing says whether a request failed because its namespace does not exist.

@@ -17,6 +17,7 @@ import (
 
 	admissionregistration "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -289,6 +290,31 @@ func TestDeletionsNameWhatWasJudged(t *testing.T) {
 	} {
 		if err := c.Delete(t.Context(), id, "v1", opts); err == nil || !strings.Contains(err.Error(), "required") {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// The API server has no reason of its own for it: what a webhook says itself must not pass for it.
+func TestWebhooksThatDoNotSupportDryRuns(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct {
+		err     error
+		webhook string
+	}{
+		"the API server says so": {apierrors.NewBadRequest(`admission webhook "a.example" does not support dry run`), "a.example"},
+		"a webhook says so of another": {
+			apierrors.NewBadRequest(`admission webhook "a.example" denied the request: admission webhook "b.example" does not support dry run`), "",
+		},
+		"with another status": {apierrors.NewInternalError(errors.New(`admission webhook "a.example" does not support dry run`)), ""},
+		"nothing":             {nil, ""},
+	}
+	for name, c := range cases {
+		webhook, is := cluster.DryRunUnsupported(c.err)
+		if webhook != c.webhook || is != (c.webhook != "") {
+			t.Errorf("%s: %q, %v", name, webhook, is)
+		}
+		if code := cluster.CauseOf(c.err).Code; (code == cause.DryRunUnsupported) != is {
+			t.Errorf("%s: the cause is %s", name, code)
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"k8s.io/client-go/tools/record"
 
 	"github.com/kustomizer/kustomizer/internal/apply"
+	"github.com/kustomizer/kustomizer/internal/plan"
 )
 
 // events tells what happened as Kubernetes events, through the core/v1 recorder: the newer API
@@ -52,6 +53,9 @@ func (e events) changes(obj runtime.Object, src artifactSource, done []apply.Cha
 	var asked, corrected []string
 	for _, c := range done {
 		line := fmt.Sprintf("%s %s", c.ID, c.Verb())
+		if c.Unrehearsed != "" {
+			line += " (" + plan.Unrehearsable(c.Unrehearsed) + ")"
+		}
 		if c.Correct {
 			corrected = append(corrected, line)
 		} else {

@@ -46,6 +46,8 @@ func (s Step) Predicted(owner Owner, overrides []string) *unstructured.Unstructu
 		return nil
 	case s.Action == Unchanged:
 		return s.Live
+	case s.Unrehearsed != "" && s.Live != nil:
+		return s.estimate(owner, overrides)
 	case s.Result == nil && s.Want != nil:
 		return s.Want.Object
 	case s.CleanUp:

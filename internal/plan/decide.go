@@ -99,28 +99,38 @@ func decideRehearsed(f *Facts, s Step, policy Policy) Step {
 		s = refusal(s, *r.Failed, policy)
 		s.CleanUp = inTheWay(s, f.Owner, policy)
 		return s
+	case r.Webhook != "":
+		return decideUnrehearsed(f, s, policy)
 	case r.Result == nil:
 		s.Action, s.Reason = Refuse, "the server was not asked what would happen"
 		s.Cause = cause.Cause{Code: cause.Unknown}
 		return s
 	case r.Created || f.Live[s.ID].Presence == Absent:
-		s.Action, s.Corrects = Create, asBefore(s)
-		if s.Corrects && cleansItselfUp(s.Want.Object) {
-			s.Action, s.Corrects, s.Reason = Skip, false, "it ran for this content and was cleaned up after its time to live"
-		}
-		return s
+		return creation(s)
 	case s.Live.GetDeletionTimestamp() != nil:
-		s.Action = Refuse
-		s.Cause = cause.Cause{Code: cause.BeingDeleted, Detail: finalizers(s.Live)}
-		s.Reason = s.Cause.String()
-		return s
+		return beingDeleted(s)
 	}
 	s.CleanUp = overridden(r.Result, f.Owner.Manager, policy.Overrides) && !merges(s.Want.Object)
-	if !s.CleanUp && sameContent(s.Live, r.Result, nil) && sameOwnership(s.Live, r.Result, f.Owner.Manager) {
+	if !s.CleanUp && SameState(s.Live, r.Result, f.Owner.Manager) {
 		s.Action, s.Now = Unchanged, Fingerprint(s.Live, f.Owner.Manager)
 		return s
 	}
 	s.Action, s.Corrects = Configure, asBefore(s)
+	return s
+}
+
+func creation(s Step) Step {
+	s.Action, s.Corrects = Create, asBefore(s)
+	if s.Corrects && cleansItselfUp(s.Want.Object) {
+		s.Action, s.Corrects, s.Reason = Skip, false, "it ran for this content and was cleaned up after its time to live"
+	}
+	return s
+}
+
+func beingDeleted(s Step) Step {
+	s.Action = Refuse
+	s.Cause = cause.Cause{Code: cause.BeingDeleted, Detail: finalizers(s.Live)}
+	s.Reason = s.Cause.String()
 	return s
 }
 
@@ -226,6 +236,12 @@ func ownerLabels(label string) bool {
 		}
 	}
 	return false
+}
+
+// SameState says whether an apply leaves an object as it was: its content, and what of it is the
+// manager's.
+func SameState(before, after *unstructured.Unstructured, manager string) bool {
+	return sameContent(before, after, nil) && sameOwnership(before, after, manager)
 }
 
 // sameOwnership says whether an apply would leave the manager's own fields as they are: no field

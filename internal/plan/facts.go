@@ -38,6 +38,9 @@ type Rehearsal struct {
 	Result  *unstructured.Unstructured // as it would be stored
 	Created bool                       // it does not exist yet
 	Failed  *cause.Cause               // why the server refuses
+	// Webhook names one that doesn't support dry-runs, where the server can't say for that reason.
+	// Created is then what a read has shown.
+	Webhook string
 	// Deferred: it can't be asked before an earlier stage is in the cluster, because the object's
 	// namespace or kind comes with the same set.
 	Deferred bool

@@ -87,6 +87,9 @@ func (r *run) ask(ctx context.Context, want *plan.Want) error {
 
 // answer turns the server's answer to a dry-run into a fact.
 func (r *run) answer(ctx context.Context, want *plan.Want, applied cluster.Applied, err error) error {
+	if webhook, unsupported := cluster.DryRunUnsupported(err); unsupported {
+		return r.unanswered(ctx, want, webhook)
+	}
 	out := plan.Rehearsal{Result: applied.Object, Created: applied.Created}
 	if err != nil {
 		why := cluster.CauseOf(err)
@@ -103,6 +106,20 @@ func (r *run) answer(ctx context.Context, want *plan.Want, applied cluster.Appli
 	case err == nil && seen != plan.Present, seen == plan.Unknown && out.Failed.Code == cause.ImmutableField:
 		return r.read(ctx, want.ID, want.Object.GroupVersionKind().Version)
 	}
+	return nil
+}
+
+// unanswered takes note of an object that the server can't be asked about. What lives is read all the
+// same: whose it is, and whether anything is to be done, is judged by that.
+func (r *run) unanswered(ctx context.Context, want *plan.Want, webhook string) error {
+	if r.live(want.ID).Presence == plan.Unknown {
+		if err := r.read(ctx, want.ID, want.Object.GroupVersionKind().Version); err != nil {
+			return err
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.facts.Rehearsals[want.ID] = plan.Rehearsal{Webhook: webhook, Created: r.facts.Live[want.ID].Presence == plan.Absent}
 	return nil
 }
 

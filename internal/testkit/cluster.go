@@ -35,6 +35,7 @@ const SandboxVariable = "KUSTOMIZER_SANDBOX"
 type Sandbox struct {
 	Dir                string `json:"dir"`
 	Server             string `json:"server"`
+	Etcd               string `json:"etcd"` // its address, host:port; without TLS
 	AdminKubeconfig    string `json:"kubeconfig"`
 	CACert             string `json:"caCert"`
 	CAKey              string `json:"caKey"`

@@ -78,7 +78,7 @@ func (l layout) server() string          { return "https://" + l.apiserver }
 
 func (l layout) state(o options) State {
 	s := State{
-		Dir: l.dir, Server: l.server(), Kubeconfig: l.path("admin.kubeconfig"),
+		Dir: l.dir, Server: l.server(), Etcd: l.etcd, Kubeconfig: l.path("admin.kubeconfig"),
 		CACert: l.cert("ca.crt"), CAKey: l.cert("ca.key"), AuditLog: l.path("audit.log"),
 		Kubectl: l.bin("kubectl"), Launcher: l.bin("sandbox"),
 	}

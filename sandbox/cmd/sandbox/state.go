@@ -12,6 +12,7 @@ import (
 type State struct {
 	Dir                string `json:"dir"`
 	Server             string `json:"server"`
+	Etcd               string `json:"etcd"`
 	Kubeconfig         string `json:"kubeconfig"`
 	CACert             string `json:"caCert"`
 	CAKey              string `json:"caKey"`
