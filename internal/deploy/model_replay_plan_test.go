@@ -29,7 +29,9 @@ type replayStep struct {
 type replayPlan struct {
 	table   *modelTable
 	classes []modelNumber
-	open    map[modelNumber]bool // classes
+	open    map[modelNumber]bool // classes, and then situations
+	met     map[modelNumber]bool // situations
+	deep    bool                 // all classes were shown: each situation is now a class of its own
 	kinds   map[replayKind]bool  // endings that were shown
 
 	next     [][]modelNumber // by situation: what can follow
@@ -64,7 +66,7 @@ func (r *modelRow) pair(phase modelPhase) (pair [2]modelNumber, acts bool) {
 }
 
 func newReplayPlan(table *modelTable) *replayPlan {
-	p := &replayPlan{table: table, open: map[modelNumber]bool{}, kinds: map[replayKind]bool{}, distance: make([]int, len(table.situations))}
+	p := &replayPlan{table: table, open: map[modelNumber]bool{}, met: map[modelNumber]bool{}, kinds: map[replayKind]bool{}, distance: make([]int, len(table.situations))}
 	p.classes, _ = table.quotient()
 	for _, s := range table.situations {
 		var next []modelNumber
@@ -128,9 +130,6 @@ func (p *replayPlan) trace(objects, runs int) []replayStep {
 	var out []replayStep
 	p.show(state)
 	for range runs {
-		if len(p.open) == 0 {
-			break
-		}
 		step := p.bestRun(state)
 		p.kinds[replayKind{step.run.modelHow, step.run.phase}] = true
 		state = step.want
@@ -148,11 +147,28 @@ func (p *replayPlan) trace(objects, runs int) []replayStep {
 func (p *replayPlan) show(state []modelNumber) {
 	before := len(p.open)
 	for _, n := range state {
+		p.met[n] = true
 		delete(p.open, p.classes[n])
+	}
+	if len(p.open) == 0 && !p.deep {
+		p.deepen()
 	}
 	if len(p.open) < before {
 		p.measure()
 	}
+}
+
+// deepen goes on with single situations.
+func (p *replayPlan) deepen() {
+	p.deep = true
+	for n := range p.classes {
+		p.classes[n] = modelNumber(n)
+	}
+	p.openReachable()
+	for n := range p.met {
+		delete(p.open, n)
+	}
+	p.measure()
 }
 
 // bestRun is the run after which the objects are nearest to what is open.
