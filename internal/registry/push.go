@@ -12,6 +12,7 @@ import (
 	"sync"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/kustomizer/kustomizer/internal/artifact"
 )
@@ -69,10 +70,8 @@ func (c *Client) upload(ctx context.Context, repo artifact.Repository, p *artifa
 	case !statusIs(err, http.StatusNotFound):
 		return false, err
 	}
-	for _, blob := range append(append([]artifact.Blob{}, p.Layers...), p.Config) {
-		if err := c.pushBlob(ctx, repo, blob); err != nil {
-			return true, err
-		}
+	if err := c.pushBlobs(ctx, repo, append(append([]artifact.Blob{}, p.Layers...), p.Config)); err != nil {
+		return true, err
 	}
 	return true, c.putManifest(ctx, repo, p.Digest.String(), p.MediaType, p.Manifest)
 }
@@ -130,8 +129,33 @@ func (c *Client) putManifest(ctx context.Context, repo artifact.Repository, iden
 	})
 }
 
-// pushBlob sends a blob unless it is there.
-func (c *Client) pushBlob(ctx context.Context, repo artifact.Repository, b artifact.Blob) error {
+// pushBlobs sends blobs one after the other. The registry is asked about the next while it stores one,
+// which is mostly waiting for its disk.
+func (c *Client) pushBlobs(ctx context.Context, repo artifact.Repository, blobs []artifact.Blob) error {
+	const atOnce = 2 // the one that is sent, and the next
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(atOnce)
+	turn := ownTurn()
+	for _, blob := range blobs {
+		mine, done := turn, make(chan struct{})
+		turn = done
+		group.Go(func() error {
+			defer close(done)
+			return c.pushBlob(ctx, repo, blob, mine)
+		})
+	}
+	return group.Wait()
+}
+
+// ownTurn is the turn of a blob that waits for no other.
+func ownTurn() <-chan struct{} {
+	turn := make(chan struct{})
+	close(turn)
+	return turn
+}
+
+// pushBlob sends a blob unless it is there, when its turn has come.
+func (c *Client) pushBlob(ctx context.Context, repo artifact.Repository, b artifact.Blob, turn <-chan struct{}) error {
 	return c.retrying(ctx, func() error {
 		there, err := c.blobExists(ctx, repo, b.Descriptor)
 		if err != nil || there {
@@ -141,7 +165,12 @@ func (c *Client) pushBlob(ctx context.Context, repo artifact.Repository, b artif
 		if err != nil {
 			return err
 		}
-		return c.sendBlob(ctx, repo, b, location)
+		select {
+		case <-turn:
+			return c.sendBlob(ctx, repo, b, location)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	})
 }
 
