@@ -122,7 +122,7 @@ const (
 // limits are small, so that the archives of the tests can be.
 func limits() artifact.Limits {
 	return artifact.Limits{
-		Compressed: 1 << 20, Extracted: 1 << 20, File: 512 << 10, Entries: 200, HeaderBytes: 4096, Ratio: 100, RatioFrom: 200 << 10,
+		Compressed: 1 << 20, Extracted: 1 << 20, File: 512 << 10, Entries: 200, HeaderBytes: 7 << 10, Ratio: 100, RatioFrom: 200 << 10,
 	}
 }
 
@@ -163,6 +163,8 @@ func hostileArchives() map[string]hostileArchive {
 		"path is absolute, behind .": {hostile: gz(archive(file(".//etc/x"))), want: artifact.PathEscapes, twin: gz(archive(file("./etc/x")))},
 		"backslashes":                {hostile: gz(archive(file(`a\..\x`))), want: artifact.PathEscapes, twin: gz(archive(file("a/x")))},
 		"drive letter":               {hostile: gz(archive(file("C:x"))), want: artifact.PathEscapes, twin: gz(archive(file("C/x")))},
+		"drive letter, backslash":    {hostile: gz(archive(file(`C:\x`))), want: artifact.PathEscapes, twin: gz(archive(file("C/x")))},
+		"share of another machine":   {hostile: gz(archive(file(`\\host\x`))), want: artifact.PathEscapes, twin: gz(archive(file("host/x")))},
 		"path is a dot":              {hostile: gz(archive(file("."))), want: artifact.BadPath, twin: gz(archive(dir("./"), file("a.yaml")))},
 		"path is two dots":           {hostile: gz(archive(file(".."))), want: artifact.PathEscapes, twin: gz(archive(file("..a")))},
 		"dot in the middle":          {hostile: gz(archive(file("a/./b"))), want: artifact.BadPath, twin: gz(archive(file("a/.b")))},
@@ -172,10 +174,17 @@ func hostileArchives() map[string]hostileArchive {
 		"not UTF-8":                  {hostile: pathCases("a\xff\xfe"), want: artifact.BadPath, twin: pathCases("ä")},
 		"line feed in path":          {hostile: pathCases("a\nb"), want: artifact.BadPath, twin: pathCases("a b")},
 		"escape sequence in path":    {hostile: pathCases("a\x1b[2J"), want: artifact.BadPath, twin: pathCases("a[2J")},
+		"NUL in path":                {hostile: gz(archive(paxNamed("a\x00b"))), want: artifact.NotTar, twin: gz(archive(paxNamed("a-b")))},
 		"slash after a file":         {hostile: gz(archive(patched(file("ab"), 1, "/"))), want: artifact.BadPath, twin: gz(archive(file("ab")))},
 		"path of 1025 bytes": {
 			hostile: gz(archive(file(strings.Repeat("a/", 10) + strings.Repeat("b", 1005)))), want: artifact.PathTooLong,
 			twin: gz(archive(file(strings.Repeat("a/", 10) + strings.Repeat("b", 200)))),
+		},
+		"path of 5000 bytes": {
+			hostile: gz(archive(file(strings.Repeat("a", 5000)))), want: artifact.PathTooLong, twin: gz(archive(file(strings.Repeat("a", 50)))),
+		},
+		"long name of GNU tar escapes": {
+			hostile: gz(archive(gnuNamed("../" + strings.Repeat("a", 120)))), want: artifact.PathEscapes, twin: gz(archive(gnuNamed(strings.Repeat("a", 120)))),
 		},
 		"33 levels": {
 			hostile: gz(archive(file(strings.Repeat("a/", 32) + "b"))), want: artifact.PathTooDeep,
@@ -192,6 +201,22 @@ func hostileArchives() map[string]hostileArchive {
 		"write through a symlink": {
 			hostile: gz(archive(link(tar.TypeSymlink, "d", "/tmp"), file("d/x"))), want: artifact.SymlinkNotAllowed,
 			twin: gz(archive(dir("d/"), file("d/x"))),
+		},
+		"symlink to a symlink": {
+			hostile: gz(archive(file("a"), link(tar.TypeSymlink, "b", "c"), link(tar.TypeSymlink, "c", "a"))), want: artifact.SymlinkNotAllowed,
+			twin: gz(archive(file("a"), file("b"), file("c"))),
+		},
+		"symlink with a long target": {
+			hostile: gz(archive(link(tar.TypeSymlink, "b", strings.Repeat("../", 80)+"etc/passwd"))), want: artifact.SymlinkNotAllowed,
+			twin: gz(archive(file("b"))),
+		},
+		"hard link to itself": {
+			hostile: gz(archive(link(tar.TypeLink, "b", "b"))), want: artifact.HardLinkNotAllowed,
+			twin: gz(archive(file("b"))),
+		},
+		"hard link to a later file": {
+			hostile: gz(archive(link(tar.TypeLink, "b", "a"), file("a"))), want: artifact.HardLinkNotAllowed,
+			twin: gz(archive(file("b"), file("a"))),
 		},
 		"hard link outside": {
 			hostile: gz(archive(link(tar.TypeLink, "b", "/etc/passwd"))), want: artifact.HardLinkNotAllowed,
@@ -223,6 +248,24 @@ func hostileArchives() map[string]hostileArchive {
 		"PAX sparse 0.1": {
 			hostile: gz(archive(paxSparse("GNU.sparse.size=1073741824", "GNU.sparse.numblocks=1", "GNU.sparse.map=0,1"))),
 			want:    artifact.SparseNotAllowed, twin: gz(archive(paxSparse("comment=harmless"))),
+		},
+		"PAX sparse 0.0": {
+			hostile: gz(archive(paxSparse("GNU.sparse.size=1073741824", "GNU.sparse.numblocks=1", "GNU.sparse.offset=0", "GNU.sparse.numbytes=1"))),
+			want:    artifact.SparseNotAllowed, twin: gz(archive(paxSparse("comment=harmless"))),
+		},
+		"PAX size beyond the limit": {
+			hostile: gz(archive(paxSparse("size=1073741824"))), want: artifact.FileTooLarge, twin: gz(archive(paxSparse("size=519"))),
+		},
+		"PAX record cut short": {
+			hostile: gz(archive(paxRaw("9999 comment=x\n"))), want: artifact.NotTar, twin: gz(archive(paxRaw("13 comment=x\n"))),
+		},
+		"global header makes links": {
+			hostile: gz(archive(global(map[string]string{"linkpath": "/etc/passwd"}), file("a"))), want: artifact.GlobalHeader,
+			twin: gz(archive(global(map[string]string{"comment": "of git archive"}), file("a"))),
+		},
+		"global header sizes": {
+			hostile: gz(archive(global(map[string]string{"size": "0"}), file("a"))), want: artifact.GlobalHeader,
+			twin: gz(archive(global(map[string]string{"comment": "of git archive"}), file("a"))),
 		},
 		"global header renames": {
 			hostile: gz(archive(global(map[string]string{"path": "b"}), file("a"))), want: artifact.GlobalHeader,
@@ -267,6 +310,21 @@ func hostileArchives() map[string]hostileArchive {
 		"size of MaxInt64": {
 			hostile: gz(archive(patched(file("a"), 124, "\x80\x00\x00\x00\x7f\xff\xff\xff\xff\xff\xff\xff"))), want: artifact.FileTooLarge,
 			twin: gz(archive(patched(file("a"), 124, "\x80\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x08"))),
+		},
+		"size in base-256 beyond the limit": {
+			hostile: gz(archive(patched(file("a"), 124, "\x80\x00\x00\x00\x00\x00\x00\x00\x00\x08\x00\x01"))), want: artifact.FileTooLarge,
+			twin: gz(archive(patched(file("a"), 124, "\x80\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x08"))),
+		},
+		"size beyond 64 bits": {
+			hostile: gz(archive(patched(file("a"), 124, "\xbf\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"))), want: artifact.NotTar,
+			twin: gz(archive(file("a"))),
+		},
+		"size that is no number": {
+			hostile: gz(archive(patched(file("a"), 124, "00000000abc\x00"))), want: artifact.NotTar,
+			twin: gz(archive(patched(file("a"), 124, "00000000010\x00"))),
+		},
+		"header with a wrong checksum": {
+			hostile: gz(archive(entry{raw: flip(body(file("a")), 0)})), want: artifact.NotTar, twin: gz(archive(file("a"))),
 		},
 		"negative size": {
 			hostile: gz(archive(patched(file("a"), 124, "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"))), want: artifact.NotTar,
@@ -376,16 +434,37 @@ func oldSparse() entry {
 	return e
 }
 
+// record writes a PAX record with its length.
+func record(r string) string {
+	n := len(r) + 3
+	for n != len(fmt.Sprintf("%d %s\n", n, r)) {
+		n++
+	}
+	return fmt.Sprintf("%d %s\n", n, r)
+}
+
+// paxRaw returns a file behind a PAX header with the given content.
+func paxRaw(content string) entry {
+	header := patched(entry{name: "PaxHeaders/x", content: content}, 156, "x")
+	return entry{raw: append(header.raw, body(file("x"))...)}
+}
+
+// paxNamed returns a file whose path a PAX header says.
+func paxNamed(name string) entry { return paxRaw(record("path=" + name)) }
+
+// gnuNamed returns a file whose path is in an entry of its own before it, as GNU tar writes long ones.
+func gnuNamed(name string) entry {
+	e := file(name)
+	e.header.Format = tar.FormatGNU
+	return e
+}
+
 // paxSparse returns a file behind a PAX header with the given records, which the writer of
 // archive/tar would not write.
 func paxSparse(records ...string) entry {
 	var content string
 	for _, r := range records {
-		n := len(r) + 3
-		for n != len(fmt.Sprintf("%d %s\n", n, r)) {
-			n++
-		}
-		content += fmt.Sprintf("%d %s\n", n, r)
+		content += record(r)
 	}
 	header := patched(entry{name: "PaxHeaders/x", content: content}, 156, "x")
 	data := "1\n0\n1\n" + strings.Repeat("\x00", 506) + "x"
