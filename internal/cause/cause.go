@@ -130,7 +130,7 @@ func (c Code) Hint() string { //nolint:gocyclo,funlen // a table, in the form th
 	case OwnedByOther:
 		return "remove the object from one of the two sets"
 	case ServerUnavailable, Throttled:
-		return "the API server is busy or away: it is tried again"
+		return "the API server is busy or away: see that it runs and is not overloaded"
 	default:
 		return ""
 	}

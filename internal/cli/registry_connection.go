@@ -4,8 +4,6 @@ package cli
 
 import (
 	"crypto/tls"
-	"io"
-	"os"
 
 	"github.com/spf13/pflag"
 
@@ -31,7 +29,7 @@ func (f *connectionFlags) AddFlags(fs *pflag.FlagSet) {
 func (f *connectionFlags) connect(a *app, credentials registry.Credentials) (*registry.Client, error) {
 	o := registry.Options{Credentials: credentials, Insecure: f.insecure, UserAgent: a.userAgent()}
 	if f.caFile != "" {
-		pem, err := readPEM("--registry-ca-file", f.caFile)
+		pem, err := readSmallFile(f.caFile)
 		if err != nil {
 			return nil, err
 		}
@@ -54,11 +52,11 @@ func (f *connectionFlags) addCertificate(o *registry.Options) error {
 	case f.certificateFile == "" || f.keyFile == "":
 		return badUsage("", "--registry-cert-file and --registry-key-file belong together")
 	}
-	certificate, err := readPEM("--registry-cert-file", f.certificateFile)
+	certificate, err := readSmallFile(f.certificateFile)
 	if err != nil {
 		return err
 	}
-	key, err := readPEM("--registry-key-file", f.keyFile)
+	key, err := readSmallFile(f.keyFile)
 	if err != nil {
 		return err
 	}
@@ -68,19 +66,4 @@ func (f *connectionFlags) addCertificate(o *registry.Options) error {
 	}
 	o.Certificate = &pair
 	return nil
-}
-
-// readPEM reads a small file that a flag names.
-func readPEM(flag, name string) ([]byte, error) {
-	const most = 1 << 20
-	file, err := os.Open(name)
-	if err != nil {
-		return nil, badUsage("check the path "+name, "%s: %s", flag, err)
-	}
-	defer file.Close()
-	content, err := io.ReadAll(io.LimitReader(file, most))
-	if err != nil {
-		return nil, badUsage("check the path "+name, "%s: %s", flag, err)
-	}
-	return content, nil
 }

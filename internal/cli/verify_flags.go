@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -254,22 +255,31 @@ func readKey(a *app, given string) ([]byte, error) {
 	return readSmallFile(given)
 }
 
-// readSmallFile reads a file that is expected to be small, such as a key.
+// readSmallFile reads a file that a flag names and that is expected to be small, such as a key.
 func readSmallFile(name string) ([]byte, error) {
 	const most = 1 << 20
 	f, err := os.Open(name)
 	if err != nil {
-		return nil, fmt.Errorf("reading a file: %w", err)
+		return nil, unreadable(name, err)
 	}
 	defer f.Close()
 	text, err := io.ReadAll(io.LimitReader(f, most+1))
-	if err == nil && len(text) > most {
-		err = errors.New("it is too large")
-	}
-	if err != nil {
-		return nil, fmt.Errorf("reading %s: %w", name, err)
+	switch {
+	case err != nil:
+		return nil, unreadable(name, err)
+	case len(text) > most:
+		return nil, badUsage("check the path "+name, "reading %s: it has more than 1 MiB, too much for what it is to hold", name)
 	}
 	return text, nil
+}
+
+// unreadable says that a file which a flag names can't be read.
+func unreadable(name string, err error) error {
+	var at *fs.PathError
+	if errors.As(err, &at) {
+		err = at.Err
+	}
+	return badUsage("check the path "+name, "reading %s: %s", name, err)
 }
 
 // verifiedResult is what is printed with -o of what proves an artifact.

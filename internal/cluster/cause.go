@@ -11,6 +11,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
+	"github.com/kustomizer/kustomizer/internal/artifact"
 	"github.com/kustomizer/kustomizer/internal/cause"
 )
 
@@ -19,7 +20,7 @@ func CauseOf(err error) cause.Cause {
 	if err == nil {
 		return cause.Cause{}
 	}
-	return cause.Cause{Code: codeOf(err), Detail: oneLine(err.Error())}
+	return cause.Cause{Code: codeOf(err), Detail: artifact.Line(err.Error())}
 }
 
 func codeOf(err error) cause.Code {
@@ -141,5 +142,3 @@ func IsNamespaceMissing(err error) bool {
 	details := status.Status().Details
 	return details != nil && details.Group == "" && details.Kind == "namespaces"
 }
-
-func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }

@@ -6,13 +6,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/kustomizer/kustomizer/internal/artifact"
 	"github.com/kustomizer/kustomizer/internal/cluster"
 	"github.com/kustomizer/kustomizer/internal/object"
 	"github.com/kustomizer/kustomizer/internal/plan"
@@ -36,7 +36,7 @@ func (r *run) findStakes(ctx context.Context) error {
 	for _, s := range going {
 		if stakes[s.ID].Doubt == "" {
 			if err := r.findContents(ctx, s, stakes[s.ID]); err != nil {
-				stakes[s.ID].Doubt = oneLine(err)
+				stakes[s.ID].Doubt = artifact.Line(err.Error())
 			}
 		}
 		if ctx.Err() != nil {
@@ -62,9 +62,6 @@ func (r *run) findContents(ctx context.Context, s plan.Step, stake *plan.Stake) 
 	}
 	return nil
 }
-
-// oneLine says what went wrong, in the same words each time.
-func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
 
 // volumeOwners finds the volume claims that objects own: by one list, or, for those who may not list
 // all, by one in each of the objects' namespaces.
@@ -106,7 +103,7 @@ func doubtAll(stakes map[object.ID]*plan.Stake, ids []object.ID, err error) {
 		return
 	}
 	for _, id := range ids {
-		stakes[id].Doubt = "which volumes it owns: " + oneLine(err)
+		stakes[id].Doubt = "which volumes it owns: " + artifact.Line(err.Error())
 	}
 }
 

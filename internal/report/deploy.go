@@ -15,7 +15,7 @@ func ofDeploy(err error) (Problem, bool) {
 		return Problem{Code: ReasonPruneHeld, Exit: ExitRefused, Hint: "look at what would be deleted; release exactly that with --approve-prune, or by: kustomizer approve prune"}, true
 	}
 	if e, ok := as[*deploy.NotHealthyError](err); ok {
-		return Problem{Code: ReasonHealthCheckFailed, Exit: ExitNotReady, Hint: e.Cause().Code.Hint()}, true
+		return Problem{Code: ReasonHealthCheckFailed, Exit: ExitNotReady, Hint: hintOf(e.Cause().Code)}, true
 	}
 	if _, ok := as[*deploy.StillThereError](err); ok {
 		return Problem{Code: "StillThere", Exit: ExitNotReady, Hint: "they stay on record: see what their finalizers wait for, then do it again"}, true
@@ -43,7 +43,7 @@ func ofRefused(code cause.Code) Problem {
 	case "", cause.Unknown, cause.InvalidObject:
 		return p
 	}
-	if hint := code.Hint(); hint != "" {
+	if hint := hintOf(code); hint != "" {
 		p.Hint = hint + "; nothing was applied"
 	}
 	switch code {
@@ -60,7 +60,7 @@ func ofRefused(code cause.Code) Problem {
 // is a refusal.
 func ofNotRecorded(e *deploy.NotRecordedError) Problem {
 	why := cluster.CauseOf(e.Err)
-	p := Problem{Code: "NotRecorded", Exit: exitOfCause(why.Code), Hint: why.Code.Hint()}
+	p := Problem{Code: "NotRecorded", Exit: exitOfCause(why.Code), Hint: hintOf(why.Code)}
 	if _, ok := as[*record.TooLargeError](e); ok {
 		p.Hint = "divide the set into several"
 	}

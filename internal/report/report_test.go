@@ -205,6 +205,22 @@ func TestAWaitThatFailsNamesTheTrueCauseFirst(t *testing.T) {
 	}
 }
 
+// The command line does not try again by itself: it must not promise that.
+func TestABusyServerIsForThePersonToTryAgain(t *testing.T) {
+	t.Parallel()
+	for name, err := range map[string]error{
+		"away":    apierrors.NewServiceUnavailable("busy"),
+		"busy":    apierrors.NewTooManyRequests("busy", 1),
+		"refused": &deploy.RefusedError{Steps: []plan.Step{{Cause: cause.Cause{Code: cause.Throttled}}}},
+		"record":  &deploy.NotRecordedError{Err: apierrors.NewServiceUnavailable("busy")},
+	} {
+		hint := Of(err).Hint
+		if !strings.Contains(hint, "then run the command again") || strings.Contains(hint, "is tried again") {
+			t.Errorf("%s: hint %q", name, hint)
+		}
+	}
+}
+
 // How a hold is released is said once.
 func TestReleaseIsSaidOnce(t *testing.T) {
 	t.Parallel()

@@ -75,7 +75,7 @@ func ofCluster(err error) (Problem, bool) {
 		}
 	}
 	code := cluster.CauseOf(err).Code
-	p := Problem{Code: string(code), Hint: code.Hint(), Exit: exitOfCause(code)}
+	p := Problem{Code: string(code), Hint: hintOf(code), Exit: exitOfCause(code)}
 	switch {
 	case apierrors.IsNotFound(err):
 		p.Code, p.Exit = "NotFound", ExitNotFound
@@ -100,6 +100,16 @@ func ofMissingKind(e *cluster.KindError) Problem {
 		p.Hint = "install first: kustomizer install"
 	}
 	return p
+}
+
+// hintOf says what a person at a terminal can do about a cause. Nothing is tried again there by itself.
+func hintOf(code cause.Code) string {
+	switch code {
+	case cause.ServerUnavailable, cause.Throttled:
+		return code.Hint() + ", then run the command again"
+	default:
+		return code.Hint()
+	}
 }
 
 func exitOfCause(code cause.Code) int {
