@@ -154,10 +154,10 @@ func isDirectory(name string) bool {
 	return err == nil && info.IsDir()
 }
 
-// imageClient makes a client for the registries of images: the credentials of --creds are for one host,
+// imageClient makes a client for the registries of images: the credentials of the flags are for one host,
 // those of all others come from where they always do.
 func (f *registryFlags) imageClient(a *app, host string) (*registry.Client, error) {
-	if f.creds == "" {
+	if !f.chosen() {
 		return f.client(a, host)
 	}
 	given, err := f.credentials(a, host)

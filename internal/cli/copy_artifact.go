@@ -96,6 +96,8 @@ func (f *copyArtifact) AddFlags(cmd *cobra.Command) {
 	f.output.AddFlags(cmd, "", formatJSON, formatYAML)
 	fs.StringVar(&f.from.creds, "from-creds", "", "credentials for the registry of FROM, as USER:PASSWORD; prefer kustomizer login")
 	fs.StringVar(&f.to.creds, "to-creds", "", "credentials for the registry of TO, as USER:PASSWORD; prefer kustomizer login")
+	f.from.provider.AddFlags(fs, "from-provider", "the registry of FROM")
+	f.to.provider.AddFlags(fs, "to-provider", "the registry of TO")
 	f.connection.AddFlags(fs)
 	fs.BoolVar(&f.referrers, "referrers", true, "with what belongs to the artifact, such as signatures and SBOMs")
 	fs.BoolVar(&f.images, "with-images", false, "with the images that its objects name")
@@ -142,10 +144,12 @@ func (f *copyArtifact) client(a *app, req deploy.CopyRequest) (*registry.Client,
 		flags registryFlags
 		place deploy.CopyPlace
 	}{{f.from, req.From}, {f.to, req.To}} {
-		if side.flags.creds == "" || side.place.Layout != "" {
+		if !side.flags.chosen() || side.place.Layout != "" {
 			continue
 		}
-		a.ui.Warn("credentials on the command line are visible to others: prefer %s login", a.program.name())
+		if side.flags.creds != "" {
+			a.ui.Warn("credentials on the command line are visible to others: prefer %s login", a.program.name())
+		}
 		host := side.place.Reference.Repository().Host()
 		own, err := side.flags.credentials(a, host)
 		if err != nil {

@@ -4,18 +4,20 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/kustomizer/kustomizer/internal/artifact"
 	"github.com/kustomizer/kustomizer/internal/registry"
+	"github.com/kustomizer/kustomizer/internal/registry/cloud"
 )
 
 func newLoginCmd(a *app) *cobra.Command {
 	var remote connectionFlags
-	var secret password
-	var username string
+	var f loginFlags
 	cmd := &cobra.Command{
 		Use:   "login HOST",
 		Short: "Check credentials for a registry and keep them",
@@ -23,21 +25,19 @@ func newLoginCmd(a *app) *cobra.Command {
 			"Docker's configuration names, or else in its file.",
 		Example: "  echo $GITHUB_TOKEN | kustomizer login ghcr.io -u me --password-stdin\n\n" +
 			"  # Docker Hub\n" +
-			"  echo $TOKEN | kustomizer login docker.io -u me --password-stdin",
+			"  echo $TOKEN | kustomizer login docker.io -u me --password-stdin\n\n" +
+			"  # For some hours, with the role that this machine has\n" +
+			"  kustomizer login 123456789012.dkr.ecr.eu-west-1.amazonaws.com --provider=aws",
 		Args: positional("HOST"),
 	}
-	secret.AddFlags(cmd.Flags())
+	f.AddFlags(cmd.Flags())
 	remote.AddFlags(cmd.Flags())
-	cmd.Flags().StringVarP(&username, "username", "u", "", "user name (required)")
 	cmd.RunE = a.run(ownTimeout, func(ctx context.Context, args []string) error {
 		host, err := loginHost(args[0])
 		if err != nil {
 			return err
 		}
-		if err := requireFlags(cmd, "username"); err != nil {
-			return err
-		}
-		value, err := secret.read(a, cmd)
+		credential, err := f.credential(ctx, a, cmd, host)
 		if err != nil {
 			return err
 		}
@@ -46,9 +46,43 @@ func newLoginCmd(a *app) *cobra.Command {
 			return err
 		}
 		defer client.Close()
-		return a.login(ctx, client, host, registry.Credential{Username: username, Password: value})
+		return a.login(ctx, client, host, credential)
 	})
 	return cmd
+}
+
+// loginFlags is the group of flags that say what is to be kept.
+type loginFlags struct {
+	username string
+	secret   password
+	provider providerFlag
+}
+
+// AddFlags adds the group to a command.
+func (f *loginFlags) AddFlags(fs *pflag.FlagSet) {
+	fs.StringVarP(&f.username, "username", "u", "", "user name (required, but for --provider)")
+	f.secret.AddFlags(fs)
+	f.provider.AddFlags(fs, "provider", "the registry")
+}
+
+// credential reads the password, or asks the cloud for a credential.
+func (f *loginFlags) credential(ctx context.Context, a *app, cmd *cobra.Command, host string) (registry.Credential, error) {
+	if err := f.provider.check(host, f.username != "" || f.secret.stdin || f.secret.flag != ""); err != nil {
+		return registry.Credential{}, err
+	}
+	if f.provider.isCloud() {
+		credential, err := cloud.New(f.provider.cloud()).ForHost(ctx, host)
+		var missing *registry.CredentialsError
+		if errors.As(err, &missing) {
+			err = &registry.Error{Op: "logging in to", Reference: host, Host: host, Code: registry.NoCredentials, Detail: missing.Error(), Err: missing}
+		}
+		return credential, err
+	}
+	if err := requireFlags(cmd, "username"); err != nil {
+		return registry.Credential{}, err
+	}
+	value, err := f.secret.read(a, cmd)
+	return registry.Credential{Username: f.username, Password: value}, err
 }
 
 func (a *app) login(ctx context.Context, client *registry.Client, host string, credential registry.Credential) error {

@@ -9,22 +9,28 @@ import (
 
 	"github.com/kustomizer/kustomizer/internal/artifact"
 	"github.com/kustomizer/kustomizer/internal/registry"
+	"github.com/kustomizer/kustomizer/internal/registry/cloud"
 	"github.com/kustomizer/kustomizer/internal/report"
 )
 
 // registryFlags is the group of flags that say how a registry is reached.
 type registryFlags struct {
 	connectionFlags
-	creds string
+	creds    string
+	provider providerFlag
 }
 
 // AddFlags adds the group to a command.
 func (f *registryFlags) AddFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&f.creds, "creds", "", "credentials for the registry, as USER:PASSWORD; visible to others on this machine, so prefer kustomizer login")
+	f.provider.AddFlags(fs, "provider", "the registry")
 	f.connectionFlags.AddFlags(fs)
 }
 
-// client makes a client for the registry of a repository, with the credentials of the flag or those
+// chosen says whether the flags say which credentials to take.
+func (f *registryFlags) chosen() bool { return f.creds != "" || f.provider.isCloud() }
+
+// client makes a client for the registry of a repository, with the credentials of the flags or those
 // that docker login and kustomizer login keep.
 func (f *registryFlags) client(a *app, host string) (*registry.Client, error) {
 	credentials, err := f.credentials(a, host)
@@ -38,6 +44,12 @@ func (f *registryFlags) client(a *app, host string) (*registry.Client, error) {
 }
 
 func (f *registryFlags) credentials(a *app, host string) (registry.Credentials, error) {
+	if err := f.provider.check(host, f.creds != ""); err != nil {
+		return nil, err
+	}
+	if f.provider.isCloud() {
+		return cloud.New(f.provider.cloud()), nil
+	}
 	if f.creds == "" {
 		return a.docker(), nil
 	}

@@ -4,6 +4,7 @@ package report
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/kustomizer/kustomizer/internal/artifact"
@@ -134,6 +135,9 @@ func hintOfCredentials(e *registry.Error) string {
 	}
 	if len(e.LookedIn) > 0 {
 		found += " (looked in " + strings.Join(e.LookedIn, ", ") + ")"
+	}
+	if slices.ContainsFunc(e.LookedIn, func(place string) bool { return strings.HasPrefix(place, "--provider ") }) {
+		return found + ": let the identity that this machine has there read, or write, the repository"
 	}
 	return found + ": kustomizer login " + e.Host
 }
