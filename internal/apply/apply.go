@@ -127,7 +127,8 @@ func (w *Writer) entry(s plan.Step, live *unstructured.Unstructured) plan.Entry 
 }
 
 func (w *Writer) apply(ctx context.Context, s plan.Step, uid types.UID) (cluster.Applied, error) {
-	return w.Cluster.Apply(ctx, s.Want.Object, cluster.ApplyOptions{Manager: w.Owner.Manager, UID: uid})
+	opts := cluster.ApplyOptions{Manager: w.Owner.Manager, UID: uid, Rehearsed: s.Result != nil}
+	return w.Cluster.Apply(ctx, s.Want.Object, opts)
 }
 
 // configure applies to the object that was judged. Fields of overridden managers are taken over

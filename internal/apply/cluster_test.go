@@ -214,6 +214,23 @@ func TestLateDecisions(t *testing.T) {
 	})
 }
 
+// The server looks for unknown fields by decoding an object a second time: once is enough.
+func TestWhatWasRehearsedIsNotLookedThroughAgain(t *testing.T) {
+	w := newWorld(t)
+	rehearsed, bold := w.step("v1", "ConfigMap", "rehearsed"), w.step("v1", "ConfigMap", "bold")
+	rehearsed.Result = rehearsed.Want.Object
+	if result, err := w.stages(w.writer(w.agent.Config), rehearsed, bold); err != nil || result.Err() != nil {
+		t.Fatal(err, result.Err())
+	}
+	got := map[string]bool{}
+	for _, r := range w.Requests(t, testkit.ByUser(w.agent.UserName), testkit.Verbs("patch")).Writes() {
+		got[r.Name] = strings.Contains(r.URI, "fieldValidation=Ignore")
+	}
+	if diff := cmp.Diff(map[string]bool{"rehearsed": true, "bold": false}, got); diff != "" {
+		t.Errorf("not looked through (-want +got):\n%s", diff)
+	}
+}
+
 func TestWhatIsNotToBeWrittenIsNotWritten(t *testing.T) {
 	w := newWorld(t)
 	var steps []plan.Step

@@ -94,6 +94,9 @@ type ApplyOptions struct {
 	UID types.UID
 	// ResourceVersion, when set, must be the live object's.
 	ResourceVersion string
+	// Rehearsed says that a dry-run of the same content was accepted, with the server's warnings about
+	// its fields: the server is spared from looking for unknown ones once more.
+	Rehearsed bool
 }
 
 // Applied is the answer to a server-side apply.
@@ -118,6 +121,8 @@ func (c *Cluster) Apply(ctx context.Context, u *unstructured.Unstructured, opts 
 		Param("fieldManager", opts.Manager).Param("force", "true").Body(body)
 	if opts.DryRun {
 		req.Param("dryRun", metav1.DryRunAll)
+	} else if opts.Rehearsed {
+		req.Param("fieldValidation", metav1.FieldValidationIgnore)
 	}
 	status := 0
 	result := req.Do(ctx).StatusCode(&status)
