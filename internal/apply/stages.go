@@ -167,7 +167,7 @@ func (w *Writer) writeWave(ctx context.Context, steps []plan.Step, out *Result) 
 
 // unchanged returns a step that turned out to have nothing to do.
 func unchanged(s plan.Step, c Change) plan.Step {
-	s.Action, s.Reason, s.Unrehearsed, s.Corrects = plan.Unchanged, "", "", false
+	s.Action, s.Reason, s.Unrehearsed, s.Spared, s.Corrects = plan.Unchanged, "", "", false, false
 	s.Live, s.Now = c.Object, c.Entry.Live
 	return s
 }

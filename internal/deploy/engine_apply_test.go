@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -227,31 +228,45 @@ func TestReplicasBelongToTheAutoscaler(t *testing.T) {
 }
 
 func TestNamesakeIsNeitherChangedNorReplaced(t *testing.T) {
-	w := newWorld(t)
-	w.mustRunState(w.request(cm("a"), cm("b")), deploy.Done)
-	changed := false
-	proxy := testkit.FaultProxy(t, w.Env, w.agent, func(r testkit.Request) testkit.Fault {
-		if !r.DryRun || r.Name != "a" || changed {
-			return testkit.Fault{}
-		}
-		changed = true
-		return testkit.Fault{Before: func() { // after the list, before the rehearsal
-			w.delete(configMaps, "a")
-			u := w.objects(cm("a", "whose", "theirs"))[0]
-			if _, err := w.resource(configMaps).Create(w.t.Context(), u, metav1.CreateOptions{}); err != nil {
-				t.Error(err)
-			}
-		}}
-	})
-	w.engine = w.engineOf(proxy.Config)
-	req := w.request(cm("a", "more", "x"), cm("b"))
-	req.Policy.Force = true
-	out := w.mustRun(req, deploy.Failed)
-	if got, _, _ := unstructured.NestedString(w.get(configMaps, "a").Object, "data", "whose"); got != "theirs" || !strings.Contains(out.Err.Error(), "Conflict") {
-		t.Errorf("it is %q's: %v", got, out.Err)
+	t.Parallel()
+	cases := map[string]struct {
+		b      string // the other object of the set
+		dryRun bool   // whether the changed one is rehearsed
+	}{
+		"after the list, before the rehearsal":                  {cm("b", "more", "x"), true},
+		"after the list, before the apply of the single change": {cm("b"), false},
 	}
-	if sent := proxy.Writes(); len(sent) > 0 {
-		t.Errorf("writes:\n%s", sent)
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.mustRunState(w.request(cm("a"), cm("b")), deploy.Done)
+			var once sync.Once
+			proxy := testkit.FaultProxy(t, w.Env, w.agent, func(r testkit.Request) testkit.Fault {
+				if r.DryRun != c.dryRun || r.Verb != "patch" || r.Name != "a" {
+					return testkit.Fault{}
+				}
+				return testkit.Fault{Before: func() { once.Do(w.replaceByNamesake) }}
+			})
+			w.engine = w.engineOf(proxy.Config)
+			req := w.request(cm("a", "more", "x"), c.b)
+			req.Policy.Force = true
+			out := w.mustRun(req, deploy.Failed)
+			if got, _, _ := unstructured.NestedString(w.get(configMaps, "a").Object, "data", "whose"); got != "theirs" || !strings.Contains(out.Err.Error(), "Conflict") {
+				t.Errorf("it is %q's: %v", got, out.Err)
+			}
+			if sent := proxy.Writes().Of(func(r testkit.Request) bool { return c.dryRun || r.Verb == "delete" }); len(sent) > 0 {
+				t.Errorf("writes:\n%s", sent)
+			}
+		})
+	}
+}
+
+// replaceByNamesake has somebody delete a ConfigMap and make another one of its name.
+func (w *world) replaceByNamesake() {
+	w.delete(configMaps, "a")
+	u := w.objects(cm("a", "whose", "theirs"))[0]
+	if _, err := w.resource(configMaps).Create(w.t.Context(), u, metav1.CreateOptions{}); err != nil {
+		w.t.Error(err)
 	}
 }
 

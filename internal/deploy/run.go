@@ -7,12 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/kustomizer/kustomizer/internal/apply"
+	"github.com/kustomizer/kustomizer/internal/cause"
 	"github.com/kustomizer/kustomizer/internal/cluster"
 	"github.com/kustomizer/kustomizer/internal/object"
 	"github.com/kustomizer/kustomizer/internal/observe"
@@ -73,7 +75,8 @@ type Request struct {
 	// and so may be about to take over what is let go here, and until when it is waited for.
 	Peer func(ks *unstructured.Unstructured) (until time.Time, is bool)
 
-	lock *runLock // nil where nothing else keeps runs apart
+	lock  *runLock // nil where nothing else keeps runs apart
+	spare bool     // see [rehearse.Request]
 }
 
 // State says how far a run came.
@@ -141,34 +144,68 @@ func (e *Engine) Plan(ctx context.Context, req Request) (*plan.Plan, error) {
 // any point: it continues where the cluster stands.
 func (e *Engine) Run(ctx context.Context, req Request) Outcome {
 	ctx = cluster.Calling(ctx, req.Owner.String())
+	req.spare = true
+	out, rehearsed := e.attempt(ctx, req)
+	if !rehearsed {
+		req.spare = false
+		out, _ = e.attempt(ctx, req)
+	}
+	return out
+}
+
+// attempt runs a request. Where the second result is false, nothing was done, because the server
+// refuses the one object whose rehearsal was spared.
+func (e *Engine) attempt(ctx context.Context, req Request) (Outcome, bool) {
 	r, err := e.decide(ctx, req)
+	if err == nil && req.Approve == nil && r.takeOver(ctx) {
+		r, err = e.decide(ctx, req)
+	}
 	if err != nil {
-		return Outcome{State: Failed, Err: err}
+		return Outcome{State: Failed, Err: err}, true
 	}
-	if req.Approve == nil && r.takeOver(ctx) {
-		if r, err = e.decide(ctx, req); err != nil {
-			return Outcome{State: Failed, Err: err}
+	if out, ended := r.begin(ctx); ended {
+		return out, true
+	}
+	if applied := r.apply(ctx); applied != nil {
+		if r.spareRefused(applied) {
+			return Outcome{}, false
 		}
+		return r.outcome(Failed, errors.Join(applied, r.settle(ctx))), true
 	}
+	if out, done := r.health(ctx); done {
+		return out, true
+	}
+	return r.prune(ctx), true
+}
+
+// begin does all that comes before the first write. It says whether the run ends here.
+func (r *run) begin(ctx context.Context) (Outcome, bool) {
 	if err := refusal(r.plan); err != nil {
-		return r.turnedDown(ctx, err)
+		return r.turnedDown(ctx, err), true
 	}
-	if req.Approve != nil {
-		if err := req.Approve(ctx, r.plan); err != nil {
-			return r.outcome(Failed, err)
+	if r.req.Approve != nil {
+		if err := r.req.Approve(ctx, r.plan); err != nil {
+			return r.outcome(Failed, err), true
 		}
 	}
 	if err := r.recordUnion(ctx); err != nil {
-		return r.outcome(Failed, err)
+		return r.outcome(Failed, err), true
 	}
-	applied := r.apply(ctx)
-	if applied != nil {
-		return r.outcome(Failed, errors.Join(applied, r.settle(ctx)))
+	return Outcome{}, false
+}
+
+// spareRefused says whether an apply failed because the server refuses the object whose rehearsal was
+// spared. What it says to that is what it would have said to the rehearsal: it is asked once more, and
+// decided from there, in the same words and with the same way out.
+func (r *run) spareRefused(err error) bool {
+	var failed *apply.Failure
+	if !errors.As(err, &failed) || errors.Is(err, context.Canceled) {
+		return false
 	}
-	if out, done := r.health(ctx); done {
-		return out
-	}
-	return r.prune(ctx)
+	code := failed.Cause.Code
+	return code != cause.ServerUnavailable && code != cause.Throttled && code != cause.Unknown &&
+		code != cause.Conflict && // it is another object, or in another state, than the one that was judged
+		slices.ContainsFunc(r.plan.Steps, func(s plan.Step) bool { return s.Spared && s.ID == failed.ID })
 }
 
 // run is one request under way.
@@ -201,7 +238,7 @@ func (e *Engine) decide(ctx context.Context, req Request) (*run, error) {
 	}
 	r.rehearse = rehearse.Request{
 		Owner: req.Owner, Objects: req.Objects, Record: maps.Clone(r.entries), Policy: r.req.Policy,
-		Origin: fmt.Sprintf("%s@%d", req.Digest, req.Generation), Empty: req.Empty,
+		Origin: fmt.Sprintf("%s@%d", req.Digest, req.Generation), Empty: req.Empty, Spare: req.spare,
 		Claims: e.claims, Claimants: e.claimantsFor(req.Owner),
 		Nested: e.nested, RecordOf: record.OwnerOf,
 	}

@@ -101,6 +101,9 @@ func decideRehearsed(f *Facts, s Step, policy Policy) Step {
 		return s
 	case r.Webhook != "":
 		return decideUnrehearsed(f, s, policy)
+	case r.Spared && Sparable(f.Owner, *s.Want, s.Entry, f.Live[s.ID], policy):
+		s.Action, s.Corrects, s.Spared = Configure, asBefore(s), true
+		return s
 	case r.Result == nil:
 		s.Action, s.Reason = Refuse, "the server was not asked what would happen"
 		s.Cause = cause.Cause{Code: cause.Unknown}

@@ -41,6 +41,9 @@ type Rehearsal struct {
 	// Webhook names one that doesn't support dry-runs, where the server can't say for that reason.
 	// Created is then what a read has shown.
 	Webhook string
+	// Spared: it is the only object of its set that is in doubt, so its apply is the question. See
+	// [Sparable].
+	Spared bool
 	// Deferred: it can't be asked before an earlier stage is in the cluster, because the object's
 	// namespace or kind comes with the same set.
 	Deferred bool

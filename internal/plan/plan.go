@@ -48,6 +48,9 @@ type Step struct {
 	Entry  Entry // as remembered; zero where it is not
 	// Result is the object as the server said it would be stored, where it was asked.
 	Result *unstructured.Unstructured
+	// Spared: the server was not asked before, because nothing else of the set is in doubt. Only its
+	// answer to the apply tells whether anything changed.
+	Spared bool
 	// Unrehearsed names the webhook because of which nobody knows what the apply will do, since it
 	// doesn't support dry-runs. Such a step is made last in its stage, and alone.
 	Unrehearsed string

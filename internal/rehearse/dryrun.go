@@ -33,7 +33,7 @@ func (r *run) split() (definitions, rest []*plan.Want) {
 // dryRun asks the server about each object that the facts at hand leave in doubt.
 func (r *run) dryRun(ctx context.Context, wants []*plan.Want) error {
 	doubtful := slices.DeleteFunc(slices.Clone(wants), func(want *plan.Want) bool {
-		return r.unreachable(want.ID) || r.deferred(want.ID)
+		return r.proven[want.ID] || r.facts.Rehearsals[want.ID].Spared || r.unreachable(want.ID) || r.deferred(want.ID)
 	})
 	return r.cluster.Each(ctx, len(doubtful), func(ctx context.Context, i int) error { return r.ask(ctx, doubtful[i]) })
 }

@@ -25,9 +25,10 @@ type run struct {
 	req     Request
 	facts   *plan.Facts
 	scaled  map[object.ID]bool // workloads that an autoscaler of the set scales
+	proven  map[object.ID]bool // objects that are known to be as wanted
 	late    bool               // earlier stages are in the cluster: nothing is deferred any more
 
-	mu sync.Mutex // guards facts.Live and facts.Rehearsals while requests are under way
+	mu sync.Mutex // guards facts.Live, facts.Rehearsals and proven while requests are under way
 }
 
 func (r *run) setLive(id object.ID, live plan.Live) {

@@ -24,6 +24,9 @@ type Request struct {
 	Policy  plan.Policy
 	Origin  string // see [plan.Facts]
 	Empty   string // see [plan.Facts]
+	// Spare: a single object that is in doubt need not be rehearsed, because nobody is shown what
+	// would become of it. See [plan.Sparable].
+	Spare bool
 	// Claims finds, among objects that carry other owners' labels, those whose owner has them on
 	// record. May be nil where no other owner can exist.
 	Claims func(ctx context.Context, labelled map[object.ID][]plan.Owner) (map[object.ID]plan.Owner, error)
@@ -48,6 +51,9 @@ func Rehearse(ctx context.Context, c *cluster.Cluster, req Request) (*plan.Facts
 		return nil, err
 	}
 	if _, err := r.findAutoscalers(ctx); err != nil {
+		return nil, err
+	}
+	if err := r.spare(ctx); err != nil {
 		return nil, err
 	}
 	definitions, rest := r.split()
@@ -104,7 +110,7 @@ func Later(ctx context.Context, c *cluster.Cluster, facts *plan.Facts, ids []obj
 
 func newRun(c *cluster.Cluster, req Request) *run {
 	return &run{
-		cluster: c, req: req, scaled: plan.Autoscaled(req.Objects),
+		cluster: c, req: req, scaled: plan.Autoscaled(req.Objects), proven: map[object.ID]bool{},
 		facts: &plan.Facts{
 			Owner: req.Owner, Record: req.Record, Origin: req.Origin, Empty: req.Empty,
 			Live:       map[object.ID]plan.Live{},
