@@ -24,8 +24,9 @@ const (
 	slowed = 3
 	// quick answers are never taken for slow: there it is the machine's mood that is measured.
 	quick = 20 * time.Millisecond
-	// calm is how few requests crowd no server: one that is slow with them is slow by itself.
-	calm = 4
+	// calm is how few requests crowd no server: one that is slow with them is slow by itself, or
+	// others make it so. What is too much for it, it says with 429.
+	calm = firstSize
 )
 
 // window says how many requests may be under way, and learns it from the answers. It is pure: it
