@@ -43,6 +43,10 @@ sweep: $(SANDBOX) ## Kill the command line before and after each of its writes: 
 	KUSTOMIZER_SWEEP=all $(SANDBOX) run --dir $$dir -- go run ./hack/gotest $(GOTESTFLAGS) -- -count=1 -timeout=60m -run '^TestCommandKilled' ./cmd/kustomizer && \
 	rm -rf $$dir
 
+.PHONY: model
+model: ## Explore the model of two inventories for three objects with all that can happen: go test has a part of it
+	@KUSTOMIZER_SWEEP=all go run ./hack/gotest $(GOTESTFLAGS) -- -count=1 -timeout=20m -run '^TestModelOfTwoInventories$$' ./internal/deploy
+
 ##@ Building
 
 .PHONY: build

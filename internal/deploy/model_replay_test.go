@@ -66,9 +66,8 @@ func TestModelIsReplayedOnTheAPIServer(t *testing.T) {
 		}
 		t.Run(fmt.Sprintf("trace %d", i+1), func(t *testing.T) {
 			t.Parallel()
-			r := newReplay(t, envs[i], objects)
-			for n, step := range steps {
-				r.step(n, step, table)
+			if differs := newReplay(t, envs[i], objects).replay(steps, table); differs != "" {
+				t.Error(differs)
 			}
 		})
 	}
@@ -77,6 +76,21 @@ func TestModelIsReplayedOnTheAPIServer(t *testing.T) {
 	if want := 2 * (len(replayModes())*len(replayPhases()) - 3); !p.deep || len(kinds) != want {
 		t.Errorf("all classes of situations are shown: %t; %d of %d endings are", p.deep, len(kinds), want)
 	}
+}
+
+// A model that is wrong is found out.
+func TestReplayNoticesAWrongModel(t *testing.T) {
+	t.Parallel()
+	env := testkit.Cluster(t)
+	m := newModel(1, func(string, ...any) {})
+	m.rules.recordLate = true
+	table := smallAlphabet().explore(m, never)
+	steps := newReplayPlan(table).trace(2, 20)
+	differs := newReplay(t, env, 2).replay(steps, table)
+	if differs == "" {
+		t.Error("the engine does as a model says in which the record is written late")
+	}
+	t.Log(differs)
 }
 
 func newReplay(t *testing.T, env *testkit.Env, objects int) *replay {
@@ -96,23 +110,28 @@ func (r *replay) connect(user testkit.Identity) *Engine {
 	return &Engine{Cluster: c, AgentNamespace: r.env.Namespace}
 }
 
-// step does one step and compares what there is after it.
-func (r *replay) step(n int, step replayStep, table *modelTable) {
-	before := r.locals()
-	if step.run != nil {
-		r.run(step.run)
-	}
-	for _, i := range slices.Sorted(maps.Keys(step.acts)) {
-		r.act(step.acts[i], i)
-	}
-	for i, got := range r.locals() {
-		if want := table.situations[step.want[i]].local; got != want {
-			r.t.Errorf("step %d: %s, object %d\nbefore:       %s\nthe model:    %s\nthe cluster:  %s", n, step, i, before[i], want, got)
+// replay does all steps and compares what there is after each. It ends at the first difference, and
+// returns it.
+func (r *replay) replay(steps []replayStep, table *modelTable) string {
+	for n, step := range steps {
+		before := r.locals()
+		wrong := ""
+		if step.run != nil {
+			wrong = r.run(step.run)
+		}
+		for _, i := range slices.Sorted(maps.Keys(step.acts)) {
+			r.act(step.acts[i], i)
+		}
+		for i, got := range r.locals() {
+			if want := table.situations[step.want[i]].local; got != want {
+				wrong += fmt.Sprintf("\nobject %d\n  before:       %s\n  the model:    %s\n  the cluster:  %s", i, before[i], want, got)
+			}
+		}
+		if wrong != "" {
+			return fmt.Sprintf("step %d: %s: %s", n, step, wrong)
 		}
 	}
-	if r.t.Failed() {
-		r.t.FailNow()
-	}
+	return ""
 }
 
 // String says what is done.
@@ -135,8 +154,8 @@ func (r *replay) manifest(i, content int) *unstructured.Unstructured {
 
 func replayName(i int) string { return "o" + strconv.Itoa(i) }
 
-// run makes a run of the engine's, as a process of its own would.
-func (r *replay) run(run *replayRun) {
+// run makes a run of the engine's, as a process of its own would, and returns what is wrong with what it says.
+func (r *replay) run(run *replayRun) string {
 	// No set is empty, so that one without any of the objects can be applied without prune.
 	own := r.manifest(0, 0)
 	own.SetName("z" + strconv.Itoa(run.owner))
@@ -156,8 +175,9 @@ func (r *replay) run(run *replayRun) {
 	out := r.connect(r.proxy.Identity).ApplyInventory(ctx, req, InventoryProgress{})
 	r.ends(nil)
 	if (out.State == Done) != (run.phase == modelDone) && ctx.Err() == nil {
-		r.t.Errorf("a run that ends in phase %d says %s: %v", run.phase, out.State, out.Err)
+		return fmt.Sprintf("it says %s: %v", out.State, out.Err)
 	}
+	return ""
 }
 
 func (r *replay) ends(end *replayEnd) {
