@@ -254,7 +254,6 @@ func (table *modelTable) sameRuns(t *testing.T) {
 
 // compose visits what a run on several objects leaves, by the table.
 func (table *modelTable) compose(locals []modelLocal, move modelMove, visit func(modelStateKey)) {
-	p := &modelProduct{objects: len(locals)}
 	var rows []*modelRow
 	writes, deletes := 0, 0
 	for i, l := range locals {
@@ -279,10 +278,10 @@ func (table *modelTable) compose(locals []modelLocal, move modelMove, visit func
 		visit(key)
 	}
 	shown := make([]modelNumber, len(locals))
-	p.endings(writes, rows, shown, show, func(r *modelRow) *[2]modelNumber { return &r.written })
-	p.endings(writes, rows, shown, show, func(r *modelRow) *[2]modelNumber { return &r.writeFailed })
-	p.endings(deletes, rows, shown, show, func(r *modelRow) *[2]modelNumber { return &r.deleted })
-	p.endings(deletes, rows, shown, show, func(r *modelRow) *[2]modelNumber { return &r.settled })
+	endings(writes, rows, shown, show, func(r *modelRow) *[2]modelNumber { return &r.written })
+	endings(writes, rows, shown, show, func(r *modelRow) *[2]modelNumber { return &r.writeFailed })
+	endings(deletes, rows, shown, show, func(r *modelRow) *[2]modelNumber { return &r.deleted })
+	endings(deletes, rows, shown, show, func(r *modelRow) *[2]modelNumber { return &r.settled })
 }
 
 // reducesWell: the reductions lose nothing. Two objects in full, and three for some rounds, reach the same classes with
@@ -386,5 +385,19 @@ func TestModelNoticesABrokenRule(t *testing.T) {
 				t.Errorf("%s was to notice, and what was noticed is %q", c.notices, noticed)
 			}
 		})
+	}
+}
+
+// endings visits a stage's states, after each choice of its acts. That a run was killed right after the
+// record was written is one of them: none of the writes was made.
+func endings(acts int, rows []*modelRow, shown []modelNumber, visit func([]modelNumber), of func(*modelRow) *[2]modelNumber) {
+	for some := acts; ; some = (some - 1) & acts {
+		for i, row := range rows {
+			shown[i] = of(row)[some>>i&1]
+		}
+		visit(shown)
+		if some == 0 {
+			return
+		}
 	}
 }

@@ -19,6 +19,7 @@ import (
 type modelProduct struct {
 	*modelSystem
 	objects int
+	stages  modelEnds
 	visited []uint64 // a bit for each state
 	states  int
 	rounds  int
@@ -31,7 +32,7 @@ func (s *modelSystem) explore(objects, rounds int) *modelProduct {
 	for range objects {
 		total *= s.size
 	}
-	p := &modelProduct{modelSystem: s, objects: objects, visited: make([]uint64, total/64+1)}
+	p := &modelProduct{modelSystem: s, objects: objects, stages: s.ends(), visited: make([]uint64, total/64+1)}
 	next := []uint32{}
 	p.reach([]modelNumber{0, 0, 0}[:objects], &next)
 	for len(next) > 0 && p.rounds < rounds {
@@ -136,49 +137,54 @@ func (p *modelProduct) successors(state []modelNumber, visit func([]modelNumber)
 			visit(shown)
 		}
 	}
-	var rows [3]*modelRow
 	for how := range p.hows {
-		p.runs(state, how, rows[:0], shown, visit)
+		for stage := range modelStages {
+			p.combine(state, how, stage, shown, visit)
+		}
 	}
 }
 
-// runs visits what the runs of a kind leave, for each choice of what they want of each object. A choice
-// that is refused needs no further look: nothing is written, whatever is wanted of the others.
-func (p *modelProduct) runs(state []modelNumber, how int, rows []*modelRow, shown []modelNumber, visit func([]modelNumber)) {
-	if len(rows) < len(state) {
-		choices := p.rows[state[len(rows)]][how]
-		for i := range choices {
-			if !choices[i].refused {
-				p.runs(state, how, append(rows, &choices[i]), shown, visit)
+// modelStages is in how many stages a run can end: written, write failed, deleted, settled.
+const modelStages = 4
+
+// modelEnds is, by class and run, what each stage can leave of the object, whatever is wanted of it.
+type modelEnds [][][modelStages][]modelNumber
+
+// ends takes the choices together: each object may be wanted or not, and written before the end or not,
+// whatever becomes of the others, so that the states which a stage can leave are all combinations of what
+// it can leave of each. A choice that is refused is left out: nothing is written then.
+func (s *modelSystem) ends() modelEnds {
+	out := make(modelEnds, s.size)
+	for n, hows := range s.rows {
+		for _, rows := range hows {
+			var ends [modelStages][]modelNumber
+			for _, row := range rows {
+				if row.refused {
+					continue
+				}
+				for stage, pair := range [modelStages][2]modelNumber{row.written, row.writeFailed, row.deleted, row.settled} {
+					ends[stage] = append(ends[stage], pair[0], pair[1])
+				}
 			}
+			for stage := range ends {
+				slices.Sort(ends[stage])
+				ends[stage] = slices.Compact(ends[stage])
+			}
+			out[n] = append(out[n], ends)
 		}
+	}
+	return out
+}
+
+// combine visits all combinations of what a stage can leave of each object.
+func (p *modelProduct) combine(state []modelNumber, how, stage int, shown []modelNumber, visit func([]modelNumber)) {
+	if len(state) == 0 {
+		visit(shown)
 		return
 	}
-	writes, deletes := 0, 0
-	for i, row := range rows {
-		if row.writes {
-			writes |= 1 << i
-		}
-		if row.deletes {
-			deletes |= 1 << i
-		}
-	}
-	p.endings(writes, rows, shown, visit, func(r *modelRow) *[2]modelNumber { return &r.written })
-	p.endings(writes, rows, shown, visit, func(r *modelRow) *[2]modelNumber { return &r.writeFailed })
-	p.endings(deletes, rows, shown, visit, func(r *modelRow) *[2]modelNumber { return &r.deleted })
-	p.endings(deletes, rows, shown, visit, func(r *modelRow) *[2]modelNumber { return &r.settled })
-}
-
-// endings visits a stage's states, after each choice of its acts. That a run was killed right after the
-// record was written is one of them: none of the writes was made.
-func (p *modelProduct) endings(acts int, rows []*modelRow, shown []modelNumber, visit func([]modelNumber), of func(*modelRow) *[2]modelNumber) {
-	for some := acts; ; some = (some - 1) & acts {
-		for i, row := range rows {
-			shown[i] = of(row)[some>>i&1]
-		}
-		visit(shown)
-		if some == 0 {
-			return
-		}
+	rest := len(state) - 1
+	for _, n := range p.stages[state[rest]][how][stage] {
+		shown[rest] = n
+		p.combine(state[:rest], how, stage, shown, visit)
 	}
 }
