@@ -175,12 +175,12 @@ type modelSystem struct {
 }
 
 // system is the table as a system, each situation for itself.
-func (t *modelTable) system() *modelSystem {
-	out := &modelSystem{size: len(t.situations)}
-	out.hows = slices.SortedFunc(maps.Keys(t.situations[0].rows), func(a, b modelHow) int {
+func (table *modelTable) system() *modelSystem {
+	out := &modelSystem{size: len(table.situations)}
+	out.hows = slices.SortedFunc(maps.Keys(table.situations[0].rows), func(a, b modelHow) int {
 		return cmp.Or(a.owner-b.owner, int(a.mode-b.mode))
 	})
-	for _, s := range t.situations {
+	for _, s := range table.situations {
 		var rows [][]modelRow
 		for _, how := range out.hows {
 			rows = append(rows, compactRows(slices.Collect(maps.Values(s.rows[how]))))
@@ -229,11 +229,11 @@ type modelSeen struct {
 // is the coarsest such partition, found by refining that by what is seen until it is stable. That is a
 // bisimulation, and runs on several objects are made of what they do to each, so that a state of several
 // objects can be reached if and only if its classes can.
-func (t *modelTable) quotient() (classes []modelNumber, out *modelSystem) {
-	full := t.system()
+func (table *modelTable) quotient() (classes []modelNumber, out *modelSystem) {
+	full := table.system()
 	classes = make([]modelNumber, full.size)
 	seen := map[modelSeen]modelNumber{}
-	for i, s := range t.situations {
+	for i, s := range table.situations {
 		key := modelSeen{s.local.there, s.local.marks, s.local.content, s.local.byRun, s.local.first.on, s.local.second.on}
 		if _, known := seen[key]; !known {
 			seen[key] = modelNumber(len(seen))
@@ -256,7 +256,7 @@ func (t *modelTable) quotient() (classes []modelNumber, out *modelSystem) {
 		}
 		out.size = len(parts)
 		if len(parts) == size {
-			out.swapped = t.swapped(classes, size)
+			out.swapped = table.swapped(classes, size)
 			return classes, out
 		}
 		classes, size = refined, len(parts)
@@ -293,11 +293,11 @@ func (s *modelSystem) mapped(i int, classes []modelNumber) (rows [][]modelRow, p
 
 // swapped maps each class to that with the owners exchanged. It is nil if that is none: then the owners
 // are not alike.
-func (t *modelTable) swapped(classes []modelNumber, size int) []modelNumber {
+func (table *modelTable) swapped(classes []modelNumber, size int) []modelNumber {
 	out := make([]modelNumber, size)
 	known := make([]bool, size)
-	for i, s := range t.situations {
-		n, there := t.number[s.local.swapped()]
+	for i, s := range table.situations {
+		n, there := table.number[s.local.swapped()]
 		if !there || known[classes[i]] && out[classes[i]] != classes[n] {
 			return nil
 		}
