@@ -94,7 +94,7 @@ func newApplyInventoryCmd(a *app) *cobra.Command {
 			"--prune, objects that are in the inventory and no longer in the set are deleted; a deletion that looks like\n" +
 			"a mistake is held, and the refusal says how to release it. On a terminal the plan is shown, and has to be\n" +
 			"confirmed, before anything is deleted or replaced; elsewhere --prune and --force are the consent.",
-		Example: "  kustomizer apply inventory app -k ./deploy --prune --wait\n\n" +
+		Example: "  # Apply an overlay, delete what is no longer in it, and wait until all is ready\n  kustomizer apply inventory app -k ./deploy --prune --wait\n\n" +
 			"  # An artifact by tag, with where it comes from, into a namespace that is made for the inventory\n" +
 			"  kustomizer apply inventory app -n apps --create-namespace -a oci://ghcr.io/me/app:1.0.0 \\\n" +
 			"    --source=https://github.com/me/app --revision=v1.0.0\n\n" +

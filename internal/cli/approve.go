@@ -33,7 +33,7 @@ func newApprovePruneCmd(a *app) *cobra.Command {
 			"one of the objects has changed when the agent acts, it holds again.\n\n" +
 			"With --deletion it is approved, before the Kustomization is deleted, that the protected objects which its\n" +
 			"deletion would leave in the cluster (volumes, databases, a namespace that is not empty) go with it.",
-		Example: "  kustomizer approve prune ks/demo-app\n\n" +
+		Example: "  # Have deleted what the brake holds, after a look at it\n  kustomizer approve prune ks/demo-app\n\n" +
 			"  # In a script, for a plan that was looked at before\n" +
 			"  kustomizer approve prune ks/demo-app --plan=1f1ed2aa5510\n\n" +
 			"  # Delete a Kustomization with its volumes\n" +

@@ -21,7 +21,7 @@ func newBuildInventoryCmd(a *app) *cobra.Command {
 		Short:   "Print the objects of an inventory, as an apply would send them",
 		Long: "Build kustomizations, files and artifacts, apply patches over all of them, and print the objects in the\n" +
 			"order in which they are applied, with the labels of the inventory. No cluster is asked.",
-		Example: "  kustomizer build inventory app -k ./deploy\n\n" +
+		Example: "  # What an apply of an overlay would send\n  kustomizer build inventory app -k ./deploy\n\n" +
 			"  # An artifact with the patches of an environment\n" +
 			"  kustomizer build inventory app -a oci://ghcr.io/me/app:1.0.0 -p ./staging.yaml\n\n" +
 			"  # Only if it is signed\n" +

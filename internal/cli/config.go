@@ -139,7 +139,7 @@ func newConfigInitCmd(a *app) *cobra.Command {
 		Long: "Write ~/.kustomizer/config with the defaults, to be edited: the order in which kinds are applied, and the\n" +
 			"field manager and the group of the labels with which inventories mark their objects. A file that is there is\n" +
 			"not written over.",
-		Example: "  kustomizer config init\n\n" +
+		Example: "  # Write the file with the defaults\n  kustomizer config init\n\n" +
 			"  # Then edit it, and see what counts\n" +
 			"  kustomizer config view\n\n" +
 			"  # For one run, without touching the home directory\n" +
@@ -184,7 +184,7 @@ func newConfigViewCmd(a *app) *cobra.Command {
 		Short: "Show the configuration that counts",
 		Long: "Show the configuration of inventories: what ~/.kustomizer/config says, and the defaults for what it does not\n" +
 			"say.",
-		Example: "  kustomizer config view\n\n" +
+		Example: "  # What counts, from the file and the defaults\n  kustomizer config view\n\n" +
 			"  # In JSON\n" +
 			"  kustomizer config view -o json\n\n" +
 			"  # Start from what counts now\n" +

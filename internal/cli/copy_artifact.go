@@ -64,7 +64,7 @@ func newCopyArtifactCmd(a *app) *cobra.Command {
 			"PATH that ends in .tar is a file). Without a tag, TO gets that of FROM. With --with-images the images that the\n" +
 			"objects name are copied as well, and a kustomization is written that gives them their new names. What is\n" +
 			"encrypted is copied as it is; only to find its images it has to be decrypted.",
-		Example: "  kustomizer copy artifact oci://ghcr.io/me/app:1.0.0 oci://registry.example.com/me/app\n\n" +
+		Example: "  # To another registry, under the same tag\n  kustomizer copy artifact oci://ghcr.io/me/app:1.0.0 oci://registry.example.com/me/app\n\n" +
 			"  # To a place without a network, with the images: first to a file, there from the file\n" +
 			"  kustomizer copy artifact oci://ghcr.io/me/app:1.0.0 oci-layout:app.tar --with-images\n" +
 			"  kustomizer copy artifact oci-layout:app.tar:1.0.0 oci://registry.local/me/app --with-images --images-mapping=images.yaml\n\n" +

@@ -41,9 +41,11 @@ func newCreateSecretOCICmd(a *app) *cobra.Command {
 		Short: "Create or update a Secret with the credentials of a registry",
 		Long: "Create or update a Secret of type kubernetes.io/dockerconfigjson, to be named by the secretRef of an\n" +
 			"OCIRepository in the same namespace.",
-		Example: "  echo $GITHUB_TOKEN | kustomizer create secret oci ghcr-auth --url=ghcr.io --username=flux --password-stdin\n\n" +
+		Example: "  # For a registry, with a token from the environment\n  echo $GITHUB_TOKEN | kustomizer create secret oci ghcr-auth --url=ghcr.io --username=flux --password-stdin\n\n" +
 			"  # As YAML, to be encrypted before it is stored\n" +
-			"  echo $GITHUB_TOKEN | kustomizer create secret oci ghcr-auth --url=ghcr.io --username=flux --password-stdin --export",
+			"  echo $GITHUB_TOKEN | kustomizer create secret oci ghcr-auth --url=ghcr.io --username=flux --password-stdin --export\n\n" +
+			"  # Docker Hub, in another namespace\n" +
+			"  echo $TOKEN | kustomizer create secret oci hub-auth -n apps --url=docker.io --username=me --password-stdin",
 		Args: positional("NAME"),
 	}
 	f.AddFlags(cmd.Flags())

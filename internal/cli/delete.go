@@ -26,10 +26,15 @@ func newDeleteCmd(a *app) *cobra.Command {
 func newDeleteKindCmd(a *app, k kind, use string) *cobra.Command {
 	var sure confirmation
 	cmd := &cobra.Command{
-		Use:     use,
-		Short:   "Delete a " + k.title,
-		Example: "  kustomizer delete " + k.noun + " demo-app\n\n  # Without being asked, as in a script\n  kustomizer delete " + k.noun + " demo-app --yes",
-		Args:    positional("NAME"), ValidArgsFunction: a.completeNames(k, 1),
+		Use:   use,
+		Short: "Delete a " + k.title,
+		Example: "  # After a question\n" +
+			"  kustomizer delete " + k.noun + " demo-app\n\n" +
+			"  # Without being asked, as in a script\n" +
+			"  kustomizer delete " + k.noun + " demo-app --yes\n\n" +
+			"  # In another namespace\n" +
+			"  kustomizer delete " + k.noun + " demo-app -n apps --yes",
+		Args: positional("NAME"), ValidArgsFunction: a.completeNames(k, 1),
 	}
 	if k.Kind == kustomizations().Kind {
 		cmd.Aliases = []string{"ks"}

@@ -39,7 +39,7 @@ func newDeleteArtifactCmd(a *app) *cobra.Command {
 		Long: "Delete tags of a repository, or all but the newest few, and what no other tag points to. What a tag that\n" +
 			"stays points to is never removed. The newest are those created last, or with --semver those of the highest\n" +
 			"version.",
-		Example: "  kustomizer delete artifact oci://ghcr.io/me/app:1.0.0-rc.1\n\n" +
+		Example: "  # One tag, without being asked\n  kustomizer delete artifact oci://ghcr.io/me/app:1.0.0-rc.1 --yes\n\n" +
 			"  # Several\n" +
 			"  kustomizer delete artifact oci://ghcr.io/me/app pr-12 pr-13 --yes\n\n" +
 			"  # All builds of main but the newest ten; first only shown\n" +

@@ -44,7 +44,7 @@ func newDeleteInventoryCmd(a *app) *cobra.Command {
 			"then the inventory itself. Objects that hold data (volumes, what claims or owns them, databases of the common\n" +
 			"operators) or other people's objects (a namespace that is not empty, a definition of which there are objects)\n" +
 			"stay, and stay in the inventory, until exactly they are approved.",
-		Example: "  kustomizer delete inventory app\n\n" +
+		Example: "  # Delete all objects of an inventory, after a question\n  kustomizer delete inventory app\n\n" +
 			"  # Without being asked, as in a script, and without waiting for finalizers\n" +
 			"  kustomizer delete inventory app -n apps --yes --wait=false\n\n" +
 			"  # With the volumes that the refusal named\n" +

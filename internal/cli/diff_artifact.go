@@ -44,7 +44,7 @@ func newDiffArtifactCmd(a *app) *cobra.Command {
 		Long: "Show object by object and field by field what differs between two artifacts, or between an artifact and what\n" +
 			"would be pushed. The values of Secrets are masked. The exit code is 0 without a difference, 1 with one, and\n" +
 			"another one after an error.",
-		Example: "  kustomizer diff artifact oci://ghcr.io/me/app:1.0.0 oci://ghcr.io/me/app:1.1.0\n\n" +
+		Example: "  # Between two versions\n  kustomizer diff artifact oci://ghcr.io/me/app:1.0.0 oci://ghcr.io/me/app:1.1.0\n\n" +
 			"  # What a push would change, as a comment for a pull request\n" +
 			"  kustomizer diff artifact oci://ghcr.io/me/app:latest -k ./deploy -o markdown\n\n" +
 			"  # Between what is signed only\n" +

@@ -61,7 +61,7 @@ func newDiffInventoryCmd(a *app) *cobra.Command {
 		Long: "Build what was given, ask the cluster what an apply would change, and show it: the same decisions, stopped\n" +
 			"before the first write. The values of Secrets are masked. The exit code is 0 if nothing would change, 1 if\n" +
 			"something would, and another one after an error.",
-		Example: "  kustomizer diff inventory app -k ./deploy --prune\n\n" +
+		Example: "  # What an apply would change and delete\n  kustomizer diff inventory app -k ./deploy --prune\n\n" +
 			"  # Between what runs and the next version\n" +
 			"  kustomizer diff inventory app -a oci://ghcr.io/me/app:1.1.0\n\n" +
 			"  # Which fields, and who owns them now\n" +

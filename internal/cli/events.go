@@ -40,9 +40,11 @@ func newEventsCmd(a *app) *cobra.Command {
 		Short: "Show what happened to sources and Kustomizations",
 		Long: "Show the events of sources and Kustomizations, the newest last: which objects were created, configured,\n" +
 			"deleted or corrected, and what failed. With --for, those of one, and of the source of a Kustomization.",
-		Example: "  kustomizer events --for kustomization/demo-app\n\n" +
+		Example: "  # Of a Kustomization and its source\n  kustomizer events --for kustomization/demo-app\n\n" +
 			"  # Follow what goes wrong anywhere\n" +
-			"  kustomizer events -A --types Warning --watch",
+			"  kustomizer events -A --types Warning --watch\n\n" +
+			"  # For a script\n" +
+			"  kustomizer events -o json",
 		Args: positional(),
 	}
 	f.output.AddFlags(cmd, formatTable, formatJSON, formatYAML)

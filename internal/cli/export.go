@@ -21,10 +21,15 @@ func newExportKindCmd(a *app, k kind, use string) *cobra.Command {
 	var all bool
 	word, _, _ := strings.Cut(use, " ")
 	cmd := &cobra.Command{
-		Use:               use,
-		Aliases:           without(k.aliases, word),
-		Short:             "Print " + k.title + " resources as YAML",
-		Example:           "  kustomizer export " + k.noun + " --all > " + strings.ReplaceAll(k.noun, " ", "-") + ".yaml",
+		Use:     use,
+		Aliases: without(k.aliases, word),
+		Short:   "Print " + k.title + " resources as YAML",
+		Example: "  # All of the namespace, to keep in Git\n" +
+			"  kustomizer export " + k.noun + " --all > " + strings.ReplaceAll(k.noun, " ", "-") + ".yaml\n\n" +
+			"  # One\n" +
+			"  kustomizer export " + k.noun + " demo-app\n\n" +
+			"  # All of another namespace\n" +
+			"  kustomizer export " + k.noun + " --all -n apps",
 		Args:              positional("[NAME...]"),
 		ValidArgsFunction: a.completeNames(k, 0),
 	}

@@ -47,7 +47,7 @@ func (f *getFlags) AddFlags(cmd *cobra.Command) {
 
 func newGetCmd(a *app) *cobra.Command {
 	sources := verb("sources", "List sources and their status",
-		newGetKindCmd(a, ociRepositories(), "oci [NAME...]"), newGetAllCmd(a, "all", "List sources of all kinds", ociRepositories()))
+		newGetKindCmd(a, ociRepositories(), "oci [NAME...]"), newGetAllCmd(a, "sources all", "List sources of all kinds", ociRepositories()))
 	sources.Aliases = []string{"source"}
 	return verb("get", "List resources and their status", sources,
 		newGetKindCmd(a, kustomizations(), "kustomizations [NAME...]"),
@@ -62,7 +62,9 @@ func newGetKindCmd(a *app, k kind, use string) *cobra.Command {
 		Use:     use,
 		Aliases: without(k.aliases, word),
 		Short:   fmt.Sprintf("List %s resources and their status", k.title),
-		Example: fmt.Sprintf("  kustomizer get %[1]s -A\n\n  # Those that are not ready, by name\n  kustomizer get %[1]s -A --status-selector ready=false -o name",
+		Example: fmt.Sprintf("  # Of all namespaces\n  kustomizer get %[1]s -A\n\n"+
+			"  # Those that are not ready, by name\n  kustomizer get %[1]s -A --status-selector ready=false -o name\n\n"+
+			"  # One, with all that is known of it\n  kustomizer get %[1]s demo-app -o yaml",
 			strings.Replace(strings.Replace(k.noun, "source ", "sources ", 1), "kustomization", "kustomizations", 1)),
 		Args:              positional("[NAME...]"),
 		ValidArgsFunction: a.completeNames(k, 0),
@@ -81,10 +83,13 @@ func newGetKindCmd(a *app, k kind, use string) *cobra.Command {
 	return cmd
 }
 
-func newGetAllCmd(a *app, use, short string, kinds ...kind) *cobra.Command {
+// newGetAllCmd lists several kinds. The noun is the command's, whole.
+func newGetAllCmd(a *app, noun, short string, kinds ...kind) *cobra.Command {
 	var f getFlags
-	cmd := &cobra.Command{Use: use, Short: short, Args: positional(),
-		Example: "  kustomizer get all -A\n  kustomizer get all --status-selector ready=false"}
+	cmd := &cobra.Command{Use: noun[strings.LastIndex(noun, " ")+1:], Short: short, Args: positional(),
+		Example: "  # Of all namespaces\n  kustomizer get " + noun + " -A\n\n" +
+			"  # Those that are not ready\n  kustomizer get " + noun + " --status-selector ready=false\n\n" +
+			"  # For a script\n  kustomizer get " + noun + " -o json"}
 	f.AddFlags(cmd)
 	cmd.RunE = a.run(fluxTimeout, func(ctx context.Context, _ []string) error {
 		return a.get(ctx, f, kinds, nil)

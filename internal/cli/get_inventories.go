@@ -24,7 +24,7 @@ func newGetInventoriesCmd(a *app) *cobra.Command {
 		Use:     "inventories",
 		Aliases: []string{"inventory", "inv"},
 		Short:   "List the inventories of a namespace, those that Kustomizer made among them",
-		Example: "  kustomizer get inventories\n\n" +
+		Example: "  # Those of the current namespace\n  kustomizer get inventories\n\n" +
 			"  # Of all namespaces\n" +
 			"  kustomizer get inventories -A\n\n" +
 			"  # For a script\n" +

@@ -69,7 +69,7 @@ func newInspectArtifactCmd(a *app) *cobra.Command {
 		Short: "Show what is in an artifact",
 		Long: "Show what an artifact says about itself, the objects in it with the images that they name, and what belongs\n" +
 			"to it in the registry, such as signatures. The signatures are listed; verified are they only with --verify.",
-		Example: "  kustomizer inspect artifact oci://ghcr.io/me/app:1.0.0\n\n" +
+		Example: "  # What it is, and which objects and images it holds\n  kustomizer inspect artifact oci://ghcr.io/me/app:1.0.0\n\n" +
 			"  # The images, one a line, as for a scanner\n" +
 			"  kustomizer inspect artifact oci://ghcr.io/me/app:1.0.0 --container-images\n\n" +
 			"  # Only if it is signed by a workflow, and by which\n" +

@@ -19,7 +19,7 @@ func newInspectInventoryCmd(a *app) *cobra.Command {
 		Short:   "Show what an inventory holds, and where it comes from",
 		Long: "Show where an inventory comes from, which artifacts it was made of, and its objects: those of the set, those\n" +
 			"that left it and were kept, and those of which an interrupted run was about to apply.",
-		Example: "  kustomizer inspect inventory app\n\n" +
+		Example: "  # Where it comes from, and its objects\n  kustomizer inspect inventory app\n\n" +
 			"  # In another namespace, for a script\n" +
 			"  kustomizer inspect inventory app -n apps -o json\n\n" +
 			"  # Only what is in it\n" +

@@ -65,9 +65,9 @@ func newInstallCmd(a *app) *cobra.Command {
 		Short: "Install the agent in the cluster, or upgrade it",
 		Long: "Install puts the agent and the definitions of its resources into the cluster and waits until it runs.\n" +
 			"It changes no definition that is newer or that somebody else manages, and refuses beside Flux's controllers.",
-		Example: "  kustomizer install\n" +
-			"  kustomizer install --image=registry.example/kustomizer:1.0.0 --image-pull-secret=pull\n" +
-			"  kustomizer install --export > kustomizer.yaml",
+		Example: "  # Install the agent, or bring it up to date\n  kustomizer install\n\n" +
+			"  # An image of one's own, from a private registry\n  kustomizer install --image=registry.example/kustomizer:1.0.0 --image-pull-secret=pull\n\n" +
+			"  # As YAML, to keep in Git\n  kustomizer install --export > kustomizer.yaml",
 		Args: positional(),
 	}
 	flags.AddFlags(cmd.Flags())

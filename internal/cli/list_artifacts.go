@@ -87,7 +87,7 @@ func newListArtifactsCmd(a *app) *cobra.Command {
 		Short:   "List the versions of an artifact",
 		Long: "List the tags of a repository with what they point to, when it was created and what from. Tags that belong\n" +
 			"to other artifacts, such as signatures, are left out.",
-		Example: "  kustomizer list artifacts oci://ghcr.io/me/app\n\n" +
+		Example: "  # All tags, with what they point to\n  kustomizer list artifacts oci://ghcr.io/me/app\n\n" +
 			"  # The newest of a range of versions first\n" +
 			"  kustomizer list artifacts oci://ghcr.io/me/app --semver=\">=1.0.0 <2.0.0\"\n\n" +
 			"  # For a script\n" +

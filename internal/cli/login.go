@@ -23,7 +23,7 @@ func newLoginCmd(a *app) *cobra.Command {
 		Short: "Check credentials for a registry and keep them",
 		Long: "Check credentials with a registry, and keep them where docker login does: with the credential helper that\n" +
 			"Docker's configuration names, or else in its file.",
-		Example: "  echo $GITHUB_TOKEN | kustomizer login ghcr.io -u me --password-stdin\n\n" +
+		Example: "  # With a token from the environment\n  echo $GITHUB_TOKEN | kustomizer login ghcr.io -u me --password-stdin\n\n" +
 			"  # Docker Hub\n" +
 			"  echo $TOKEN | kustomizer login docker.io -u me --password-stdin\n\n" +
 			"  # For some hours, with the role that this machine has\n" +
@@ -104,10 +104,15 @@ func (a *app) login(ctx context.Context, client *registry.Client, host string, c
 
 func newLogoutCmd(a *app) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:     "logout HOST",
-		Short:   "Forget the credentials for a registry",
-		Example: "  kustomizer logout ghcr.io",
-		Args:    positional("HOST"),
+		Use:   "logout HOST",
+		Short: "Forget the credentials for a registry",
+		Example: "  # Forget what kustomizer login or docker login kept\n" +
+			"  kustomizer logout ghcr.io\n\n" +
+			"  # Docker Hub\n" +
+			"  kustomizer logout docker.io\n\n" +
+			"  # A registry on a port of its own\n" +
+			"  kustomizer logout registry.example.com:5000",
+		Args: positional("HOST"),
 	}
 	cmd.RunE = a.run(ownTimeout, func(ctx context.Context, args []string) error {
 		host, err := loginHost(args[0])

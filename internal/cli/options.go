@@ -13,8 +13,12 @@ func newOptionsCmd(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "options",
 		Short: "List the flags that all commands have, those that choose the cluster among them",
-		Example: "  kustomizer options\n" +
-			"  kustomizer get all --context=production --as=jane",
+		Example: "  # The flags\n" +
+			"  kustomizer options\n\n" +
+			"  # Another cluster, as somebody else\n" +
+			"  kustomizer get all --context=production --as=jane\n\n" +
+			"  # A kubeconfig of its own, with less patience\n" +
+			"  kustomizer get all --kubeconfig=./kubeconfig --timeout=10s",
 		Args: positional(),
 	}
 	cmd.RunE = a.run(noTimeout, func(context.Context, []string) error {

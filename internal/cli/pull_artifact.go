@@ -25,13 +25,13 @@ func newPullArtifactCmd(a *app) *cobra.Command {
 		Short: "Print the manifests of an artifact, or write its files",
 		Long: "Print the manifests of an artifact as YAML, or write its files to a directory. Size, digest, checksum and\n" +
 			"every entry of the archive are checked before anything is printed or written.",
-		Example: "  kustomizer pull artifact oci://ghcr.io/me/app:1.0.0\n\n" +
+		Example: "  # Its objects, as YAML\n  kustomizer pull artifact oci://ghcr.io/me/app:1.0.0\n\n" +
 			"  # Into a new directory\n" +
 			"  kustomizer pull artifact oci://ghcr.io/me/app:1.0.0 -o ./app\n\n" +
 			"  # Over what is in a directory; files that the artifact does not have stay\n" +
 			"  kustomizer pull artifact oci://ghcr.io/me/app:1.0.0 -o ./app --force\n\n" +
 			"  # One that is encrypted\n" +
-			"  kustomizer pull artifact oci://ghcr.io/me/app:1.0.0 --age-identities=./key.txt\n\n" +
+			"  kustomizer pull artifact oci://ghcr.io/me/encrypted:1.0.0 --age-identities=./key.txt\n\n" +
 			"  # Only if it is signed with a key\n" +
 			"  kustomizer pull artifact oci://ghcr.io/me/app:1.0.0 --verify --cosign-key=cosign.pub\n\n" +
 			"  # By digest\n" +

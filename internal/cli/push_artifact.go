@@ -66,7 +66,7 @@ func newPushArtifactCmd(a *app) *cobra.Command {
 		Use:   "artifact URL",
 		Short: "Build manifests and publish them as an artifact",
 		Long:  pushLong,
-		Example: "  kustomizer push artifact oci://ghcr.io/me/app:1.0.0 -k ./deploy\n\n" +
+		Example: "  # What an overlay builds\n  kustomizer push artifact oci://ghcr.io/me/app:1.0.0 -k ./deploy\n\n" +
 			"  # Plain manifests, patched, under a second tag, with the digest for a script\n" +
 			"  kustomizer push artifact oci://ghcr.io/me/app:1.0.0 -f ./manifests -p ./production.yaml --tag=latest -o json\n\n" +
 			"  # Files as they are, for the agent to build\n" +

@@ -22,9 +22,14 @@ func newReconcileCmd(a *app) *cobra.Command {
 
 func newReconcileSourceCmd(a *app) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:               "oci NAME",
-		Short:             "Look for a new version now and wait until it is fetched",
-		Example:           "  kustomizer reconcile source oci demo-app",
+		Use:   "oci NAME",
+		Short: "Look for a new version now and wait until it is fetched",
+		Example: "  # Look for what the tag points to now\n" +
+			"  kustomizer reconcile source oci demo-app\n\n" +
+			"  # In another namespace\n" +
+			"  kustomizer reconcile source oci demo-app -n apps\n\n" +
+			"  # Give a slow registry longer\n" +
+			"  kustomizer reconcile source oci demo-app --timeout=10m",
 		Args:              positional("NAME"),
 		ValidArgsFunction: a.completeNames(ociRepositories(), 1),
 	}
@@ -44,9 +49,11 @@ func newReconcileKustomizationCmd(a *app) *cobra.Command {
 		Use:     "kustomization NAME",
 		Aliases: []string{"ks"},
 		Short:   "Apply a Kustomization now and wait until that is done",
-		Example: "  kustomizer reconcile kustomization demo-app\n\n" +
+		Example: "  # Apply what the source holds now\n  kustomizer reconcile kustomization demo-app\n\n" +
 			"  # Look for a new version of its source first\n" +
-			"  kustomizer reconcile kustomization demo-app --with-source",
+			"  kustomizer reconcile kustomization demo-app --with-source\n\n" +
+			"  # In another namespace\n" +
+			"  kustomizer reconcile kustomization demo-app -n apps",
 		Args:              positional("NAME"),
 		ValidArgsFunction: a.completeNames(kustomizations(), 1),
 	}

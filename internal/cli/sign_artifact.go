@@ -24,7 +24,7 @@ func newSignArtifactCmd(a *app) *cobra.Command {
 		Long: "Sign an artifact in the formats of cosign, without cosign: with a private key, or with the identity that a\n" +
 			"CI system proves by a token. What is signed is the digest that the tag points to now; it is printed. An\n" +
 			"artifact that is signed with the key already is left as it is.",
-		Example: "  COSIGN_PASSWORD=$PASSWORD kustomizer sign artifact oci://ghcr.io/me/app:1.0.0 --cosign-key=cosign.key\n\n" +
+		Example: "  # With a key of cosign's\n  COSIGN_PASSWORD=$PASSWORD kustomizer sign artifact oci://ghcr.io/me/app:1.0.0 --cosign-key=cosign.key\n\n" +
 			"  # By digest, so that nobody can move the tag before it is signed\n" +
 			"  kustomizer sign artifact oci://ghcr.io/me/app@sha256:<digest> --cosign-key=cosign.key\n\n" +
 			"  # In GitHub Actions, as the workflow; the job has the permission id-token: write\n" +

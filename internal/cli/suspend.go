@@ -30,10 +30,15 @@ func newSuspendKindCmd(a *app, k kind, use string) *cobra.Command {
 	var all bool
 	word, _, _ := strings.Cut(use, " ")
 	cmd := &cobra.Command{
-		Use:               use,
-		Aliases:           without(k.aliases, word),
-		Short:             "Suspend " + k.title + " resources",
-		Example:           "  kustomizer suspend " + k.noun + " demo-app",
+		Use:     use,
+		Aliases: without(k.aliases, word),
+		Short:   "Suspend " + k.title + " resources",
+		Example: "  # Leave it as it is from now on\n" +
+			"  kustomizer suspend " + k.noun + " demo-app\n\n" +
+			"  # Several\n" +
+			"  kustomizer suspend " + k.noun + " demo-app demo-prod\n\n" +
+			"  # All of the namespace\n" +
+			"  kustomizer suspend " + k.noun + " --all",
 		Args:              positional("[NAME...]"),
 		ValidArgsFunction: a.completeNames(k, 0),
 	}
@@ -59,11 +64,16 @@ func newResumeKindCmd(a *app, k kind, use string) *cobra.Command {
 	var all, wait bool
 	word, _, _ := strings.Cut(use, " ")
 	cmd := &cobra.Command{
-		Use:               use,
-		Aliases:           without(k.aliases, word),
-		Short:             "Resume " + k.title + " resources",
-		Long:              "Resume " + k.title + " resources. A single one is waited for until it is ready; several are with --wait.",
-		Example:           "  kustomizer resume " + k.noun + " demo-app",
+		Use:     use,
+		Aliases: without(k.aliases, word),
+		Short:   "Resume " + k.title + " resources",
+		Long:    "Resume " + k.title + " resources. A single one is waited for until it is ready; several are with --wait.",
+		Example: "  # Go on, and wait until it is ready\n" +
+			"  kustomizer resume " + k.noun + " demo-app\n\n" +
+			"  # Several\n" +
+			"  kustomizer resume " + k.noun + " demo-app demo-prod\n\n" +
+			"  # All of the namespace, each after the one before is ready\n" +
+			"  kustomizer resume " + k.noun + " --all --wait",
 		Args:              positional("[NAME...]"),
 		ValidArgsFunction: a.completeNames(k, 0),
 	}

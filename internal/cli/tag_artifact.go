@@ -25,7 +25,7 @@ func newTagArtifactCmd(a *app) *cobra.Command {
 		Short: "Let further tags point to an artifact",
 		Long: "Let further tags of the same repository point to an artifact, as to promote what was tested. A tag that is\n" +
 			"there is moved.",
-		Example: "  kustomizer tag artifact oci://ghcr.io/me/app:1.0.0 latest\n\n" +
+		Example: "  # Have a second tag point to the same\n  kustomizer tag artifact oci://ghcr.io/me/app:1.0.0 latest\n\n" +
 			"  # What was tested, whatever the tag means by now\n" +
 			"  kustomizer tag artifact oci://ghcr.io/me/app@sha256:<digest> stable\n\n" +
 			"  # Unless what it points to was made later, as in a CI job that was overtaken\n" +

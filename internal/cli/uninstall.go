@@ -21,8 +21,13 @@ func newUninstallCmd(a *app) *cobra.Command {
 		Long: "Uninstall removes the agent, its rights and records, the definitions of OCIRepository and Kustomization\n" +
 			"with all such resources, and the namespace if it holds nothing else. What was deployed stays, without exception.\n" +
 			"A definition that somebody else manages stays, and its resources with it.",
-		Example: "  kustomizer uninstall --dry-run\n  kustomizer uninstall --keep-namespace --yes",
-		Args:    positional(),
+		Example: "  # See what would be removed\n" +
+			"  kustomizer uninstall --dry-run\n\n" +
+			"  # Remove it, after a question\n" +
+			"  kustomizer uninstall\n\n" +
+			"  # In a script, and leave the namespace\n" +
+			"  kustomizer uninstall --keep-namespace --yes",
+		Args: positional(),
 	}
 	consent.AddFlags(cmd.Flags())
 	cmd.Flags().BoolVar(&keepNamespace, "keep-namespace", false, "leave the namespace in place")

@@ -25,7 +25,7 @@ func newVerifyArtifactCmd(a *app) *cobra.Command {
 			"the Notary Project demands. Signatures by this program and by cosign 1, 2 and 3 are read, without cosign. The\n" +
 			"digest is printed: use that, not the tag. The exit code is 7 if it is not trusted, and if there is no\n" +
 			"signature at all.",
-		Example: "  kustomizer verify artifact oci://ghcr.io/me/app:1.0.0 --cosign-key=cosign.pub\n\n" +
+		Example: "  # Signed with a key\n  kustomizer verify artifact oci://ghcr.io/me/app:1.0.0 --cosign-key=cosign.pub\n\n" +
 			"  # Signed by a workflow of a repository, on a tag\n" +
 			"  kustomizer verify artifact oci://ghcr.io/me/app:1.0.0 \\\n" +
 			"    --certificate-oidc-issuer=https://token.actions.githubusercontent.com \\\n" +

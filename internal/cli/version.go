@@ -35,10 +35,15 @@ func newVersionCmd(a *app) *cobra.Command {
 	var out output
 	var clientOnly bool
 	cmd := &cobra.Command{
-		Use:     "version",
-		Short:   "Print the version of this program, and of the cluster where one is configured",
-		Example: "  kustomizer version\n  kustomizer version --client -o json",
-		Args:    positional(),
+		Use:   "version",
+		Short: "Print the version of this program, and of the cluster where one is configured",
+		Example: "  # Of this program and of the cluster\n" +
+			"  kustomizer version\n\n" +
+			"  # For a script, without asking a cluster\n" +
+			"  kustomizer version --client -o json\n\n" +
+			"  # Of the cluster that a context names\n" +
+			"  kustomizer version --context=production",
+		Args: positional(),
 	}
 	out.AddFlags(cmd, "", formatJSON, formatYAML)
 	cmd.Flags().BoolVar(&clientOnly, "client", false, "leave the cluster out")
