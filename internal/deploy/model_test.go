@@ -22,7 +22,7 @@ import (
 // or failed at any point, and what people may do in between. Deciding, recording and handing over are
 // the engine's own code; the cluster, and the order of the steps, are the model's, and are compared with
 // the API server and the engine's order in model_replay_test.go. Between two writes of a stage there is
-// no order, so a run ends after any choice of them. docs/design/0003-model.md has it in words.
+// no order, so a run ends after any choice of them. docs/design/0004-model.md has it in words.
 
 // modelObject is an object of the cluster. The zero value is one that is not there.
 type modelObject struct {

@@ -76,15 +76,15 @@ func (n *Internet) connect(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadGateway)
 		return
 	}
-	defer there.Close()
+	defer func() { _ = there.Close() }()
 	here, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		return
 	}
-	defer here.Close()
+	defer func() { _ = here.Close() }()
 	_, _ = io.WriteString(here, "HTTP/1.1 200 OK\r\n\r\n")
 	go func() {
-		defer there.Close()
+		defer func() { _ = there.Close() }()
 		_, _ = io.Copy(there, here)
 	}()
 	_, _ = io.Copy(here, there)
