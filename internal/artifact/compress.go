@@ -19,8 +19,10 @@ const (
 	compressionLevel = 1
 
 	// blockBytes is how much is compressed in one piece, and so part of the format as well. Each piece
-	// knows the end of the one before it, so that the result is hardly larger than in one go.
-	blockBytes = 1 << 20
+	// blockBytes is how much is compressed in one piece, and so part of the format as well: little enough
+	// that a megabyte keeps several cores busy. Each piece knows the end of the one before it, so that the
+	// result is hardly larger than in one go.
+	blockBytes = 256 << 10
 
 	// windowBytes is how far back a compressed piece can point.
 	windowBytes = 32 << 10

@@ -23,7 +23,7 @@ import (
 
 // goldenDigest is the digest of goldenPack on every machine. It may change only together with
 // artifact.FormatVersion.
-const goldenDigest = "sha256:683e870d465e13239d7d50aba353aed9cf689b2a2208497a02b48a9e2ad19686"
+const goldenDigest = "sha256:0407e2fbdb0564095b25a6f1f70f24873d5c024cabf6f60a74af989e8da83e5d"
 
 const printVariable = "KUSTOMIZER_TEST_PRINT_DIGEST"
 
