@@ -4,8 +4,8 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,6 +18,7 @@ import (
 
 	"github.com/kustomizer/kustomizer/internal/cli"
 	"github.com/kustomizer/kustomizer/internal/testkit"
+	"github.com/kustomizer/kustomizer/internal/testkit/sigstore"
 )
 
 // leaves returns the commands that do something. Those of completion are cobra's: their help is a manual.
@@ -111,8 +112,8 @@ func callable(args []string) error {
 	return found.ValidateArgs(found.Flags().Args())
 }
 
-// runHere are the commands whose examples TestExamplesRun runs: those that need no cluster. The calls of
-// all others are checked by TestExamplesAreCalls, and what they do by the scripts in testdata.
+// runHere are the commands whose examples TestExamplesRun runs: those that need no cluster. Those of all
+// others are clusterExamples.
 func runHere() []string {
 	return []string{
 		"push artifact", "pull artifact", "tag artifact", "list artifacts", "inspect artifact", "diff artifact", "sign artifact",
@@ -120,28 +121,53 @@ func runHere() []string {
 	}
 }
 
-// notRun says why single examples of these commands are not run: they need a Sigstore or a notation
-// policy, which the scripts sign_keyless.txtar and verify_artifact.txtar have.
-func notRun(line string) bool {
-	keyless := strings.Contains(line, "--certificate-") || strings.Contains(line, "--identity=") || strings.Contains(line, "--notation-policy")
-	signs := strings.Contains(line, " --sign") || strings.Contains(line, "sign artifact")
-	return keyless || signs && !strings.Contains(line, "--cosign-key")
+// notRun says why single examples are not run.
+func notRun(line string) (reason string) {
+	if strings.Contains(line, "--notation-policy") {
+		return "nothing here signs as notation does: internal/trust tests such signatures"
+	}
+	return ""
+}
+
+// TestEveryExampleIsRun guards against a command that is in neither list.
+func TestEveryExampleIsRun(t *testing.T) {
+	t.Parallel()
+	times := map[string]int{}
+	for _, path := range runHere() {
+		times[path]++
+	}
+	for _, e := range clusterExamples() {
+		times[e.path]++
+	}
+	for _, cmd := range leaves(t) {
+		if path := strings.TrimPrefix(cmd.CommandPath(), "kustomizer "); times[path] != 1 {
+			t.Errorf("the examples of %s are run %d times", path, times[path])
+		}
+	}
+}
+
+// examplesOf returns the command lines of a command's examples.
+func examplesOf(t *testing.T, path string) []string {
+	t.Helper()
+	for _, cmd := range leaves(t) {
+		if strings.TrimPrefix(cmd.CommandPath(), "kustomizer ") == path {
+			return exampleLines(cmd.Example)
+		}
+	}
+	t.Fatalf("there is no command %s", path)
+	return nil
 }
 
 // TestExamplesRun runs examples as they stand, in a shell, against registries of the hosts that they name.
 func TestExamplesRun(t *testing.T) {
 	t.Parallel()
-	byPath := map[string]*cobra.Command{}
-	for _, cmd := range leaves(t) {
-		byPath[strings.TrimPrefix(cmd.CommandPath(), "kustomizer ")] = cmd
-	}
 	for _, path := range runHere() {
 		t.Run(path, func(t *testing.T) {
 			t.Parallel()
 			w := newExampleWorld(t)
 			ran := 0
-			for _, line := range exampleLines(byPath[path].Example) {
-				if notRun(line) {
+			for _, line := range examplesOf(t, path) {
+				if notRun(line) != "" {
 					continue
 				}
 				if strings.Contains(line, "--tag-only-if-newer") { // the examples before may have moved it
@@ -159,8 +185,10 @@ func TestExamplesRun(t *testing.T) {
 
 // exampleWorld is what examples presume: a checkout with files and keys, and registries with artifacts.
 type exampleWorld struct {
-	dir, digest string
-	env         []string
+	dir      string
+	env      []string
+	stands   []string // what an example says, and what stands for it here, in turn
+	sigstore string   // URL of a Sigstore of the test's own, whose root is trusted_root.json
 }
 
 func newExampleWorld(t *testing.T) *exampleWorld {
@@ -188,13 +216,16 @@ func newExampleWorld(t *testing.T) *exampleWorld {
 			t.Fatal(err)
 		}
 	}
+	w.stands = []string{"age1…", "age1zwup6zp9dmxe5mykx2s0f9l6n4ev4wenrjj6ml78xs5p9nnyfvqs3wx6zx", "/tmp/ci", filepath.Join(w.dir, "ci")}
 	w.setEnv(t)
+	w.startSigstore(t)
 	for line := range strings.Lines(string(archive.Comment)) {
 		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
 			w.run(t, line)
 		}
 	}
-	w.digest = strings.TrimSpace(w.run(t, "kustomizer inspect artifact oci://ghcr.io/me/app:1.0.0 -o json | jq -r .digest"))
+	digest := strings.TrimSpace(w.run(t, "kustomizer inspect artifact oci://ghcr.io/me/app:1.0.0 -o json | jq -r .digest"))
+	w.stands = append(w.stands, "sha256:<digest>", digest)
 	return w
 }
 
@@ -217,19 +248,54 @@ func (w *exampleWorld) setEnv(t *testing.T) {
 	}
 }
 
-// run runs one line, with what stands for something else filled in. A diff may find differences.
+// startSigstore starts what stands for the public Sigstore, and for what gives workflows of GitHub their tokens.
+func (w *exampleWorld) startSigstore(t *testing.T) {
+	t.Helper()
+	s := sigstore.New(t)
+	root, err := s.TrustedRoot()
+	if err == nil {
+		err = os.WriteFile(filepath.Join(w.dir, "trusted_root.json"), root, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	workflow := sigstore.Token(map[string]string{
+		"iss": "https://token.actions.githubusercontent.com", "sub": "repo:me/app:ref:refs/tags/v1.0.0", "ref": "refs/tags/v1.0.0",
+		"job_workflow_ref": "me/app/.github/workflows/release.yaml@refs/tags/v1.0.0", "workflow": "release",
+	})
+	github := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
+		answer(rw, http.StatusOK, map[string]string{"value": workflow})
+	}))
+	t.Cleanup(github.Close)
+	w.sigstore = s.URL
+	w.env = append(w.env, "ACTIONS_ID_TOKEN_REQUEST_URL="+github.URL, "ACTIONS_ID_TOKEN_REQUEST_TOKEN=token",
+		"TOKEN_OF_JANE="+sigstore.Token(map[string]string{"iss": "https://accounts.example.com", "sub": "1", "email": "jane@example.com"}))
+}
+
+// fill puts what is here in place of what an example says, and the test's own Sigstore in place of the public one.
+func (w *exampleWorld) fill(line string) string {
+	line = strings.NewReplacer(w.stands...).Replace(line)
+	signs := (strings.Contains(line, " --sign") || strings.Contains(line, "sign artifact")) && !strings.Contains(line, "--cosign-key")
+	if signs {
+		line += " --fulcio-url=" + w.sigstore + " --rekor-url=" + w.sigstore
+	}
+	if (signs || strings.Contains(line, "--certificate-")) && !strings.Contains(line, "--trusted-root") {
+		line += " --trusted-root=trusted_root.json"
+	}
+	return line
+}
+
+// run runs one line as it stands, but for what fill puts in. A diff may find differences.
 func (w *exampleWorld) run(t *testing.T, line string) string {
 	t.Helper()
-	const recipient = "age1zwup6zp9dmxe5mykx2s0f9l6n4ev4wenrjj6ml78xs5p9nnyfvqs3wx6zx"
-	line = strings.NewReplacer("sha256:<digest>", w.digest, "age1…", recipient, "/tmp/ci", filepath.Join(w.dir, "ci")).Replace(line)
+	line = w.fill(line)
 	cmd := exec.CommandContext(t.Context(), "sh", "-ec", line)
 	cmd.Dir, cmd.Env = w.dir, w.env
-	var said strings.Builder
-	cmd.Stderr = &said
-	out, err := cmd.Output()
+	var out, said strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &said
+	err := cmd.Run()
 	if exit := cmd.ProcessState.ExitCode(); err != nil && !(exit == 1 && strings.HasPrefix(line, "kustomizer diff ")) {
-		t.Errorf("%s\nexit code %d\n%s", line, exit, said.String())
-		_, _ = io.WriteString(t.Output(), string(out))
+		t.Errorf("%s\nexit code %d\n%s%s", line, exit, tail(out.String()), tail(said.String()))
 	}
-	return string(out)
+	return out.String()
 }
