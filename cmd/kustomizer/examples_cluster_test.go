@@ -22,8 +22,11 @@ import (
 // clusterExample is a command whose examples need a cluster.
 type clusterExample struct {
 	path string
-	// before makes what an example presumes, anew before each.
+	// before makes what an example presumes, anew before each, unless all of them only read.
 	before func(c *exampleCluster, t *testing.T, line string)
+	reads  bool
+	// after looks at what an example has done, if that is not seen otherwise.
+	after func(c *exampleCluster, t *testing.T)
 	// shows is what each example prints.
 	shows string
 	// until is what an example prints that does not end by itself, and is then asked to end; code is how it does.
@@ -38,32 +41,32 @@ func clusterExamples() []clusterExample {
 	there, suspended, gone, agent := (*exampleCluster).delivery, (*exampleCluster).suspended, (*exampleCluster).noInventory, (*exampleCluster).startAgent
 	return []clusterExample{
 		{path: "install", before: nothing},
-		{path: "version", before: nothing},
+		{path: "version", before: nothing, reads: true},
 		{path: "apply inventory", before: gone},
-		{path: "diff inventory", before: (*exampleCluster).inventories},
-		{path: "get inventories", before: (*exampleCluster).inventories, shows: "app"},
-		{path: "inspect inventory", before: (*exampleCluster).inventories, shows: "onfig"},
+		{path: "diff inventory", before: (*exampleCluster).inventories, reads: true},
+		{path: "get inventories", before: (*exampleCluster).inventories, reads: true, shows: "app"},
+		{path: "inspect inventory", before: (*exampleCluster).inventories, reads: true, shows: "onfig"},
 		{path: "delete inventory", before: (*exampleCluster).inventories},
 		{path: "create secret oci", before: agent},
 		{path: "create source oci", before: agent},
 		{path: "create kustomization", before: agent},
-		{path: "options", before: there},
-		{path: "get all", before: (*exampleCluster).notReady, shows: "demo-app"},
-		{path: "get kustomizations", before: (*exampleCluster).notReady, shows: "demo-app"},
-		{path: "get sources all", before: (*exampleCluster).notReady, shows: "demo-app"},
-		{path: "get sources oci", before: (*exampleCluster).notReady, shows: "demo-app"},
-		{path: "export kustomization", before: there, shows: "name: demo-app"},
-		{path: "export source oci", before: there, shows: "name: demo-app"},
+		{path: "options", before: there, reads: true},
+		{path: "get all", before: (*exampleCluster).notReady, reads: true, shows: "demo-app"},
+		{path: "get kustomizations", before: (*exampleCluster).notReady, reads: true, shows: "demo-app"},
+		{path: "get sources all", before: (*exampleCluster).notReady, reads: true, shows: "demo-app"},
+		{path: "get sources oci", before: (*exampleCluster).notReady, reads: true, shows: "demo-app"},
+		{path: "export kustomization", before: there, reads: true, shows: "name: demo-app"},
+		{path: "export source oci", before: there, reads: true, shows: "name: demo-app"},
 		{path: "reconcile source oci", before: there},
 		{path: "reconcile kustomization", before: there},
 		{path: "suspend source oci", before: there},
 		{path: "suspend kustomization", before: there},
 		{path: "resume source oci", before: suspended},
 		{path: "resume kustomization", before: suspended},
-		{path: "events", before: (*exampleCluster).warning, shows: "demo-app", until: "the fields of a patch are misspelled", code: 143},
+		{path: "events", before: (*exampleCluster).warning, reads: true, shows: "demo-app", until: "the fields of a patch are misspelled", code: 143},
 		{path: "delete kustomization", before: there},
 		{path: "delete source oci", before: there},
-		{path: "approve prune", before: (*exampleCluster).held},
+		{path: "approve prune", before: (*exampleCluster).held, after: (*exampleCluster).noVolume},
 		{path: "controller", before: (*exampleCluster).stopAgent, until: "The agent is at work"},
 		{path: "uninstall", before: (*exampleCluster).installed},
 	}
@@ -76,23 +79,34 @@ func TestClusterExamplesRun(t *testing.T) {
 	c := newExampleCluster(t)
 	for _, e := range clusterExamples() {
 		t.Run(e.path, func(t *testing.T) {
-			for _, line := range examplesOf(t, e.path) {
-				if reason := notRun(line); reason != "" {
+			for i, line := range examplesOf(t, e.path) {
+				if notRun(line) != "" {
 					continue
 				}
-				e.before(c, t, line)
-				switch endless := strings.Contains(line, " --watch") || strings.HasPrefix(line, "kustomizer controller"); {
-				case endless:
-					c.runUntil(t, line, e)
-				case asks(line):
-					c.answerYes(t, line)
-				default:
-					if out := c.run(t, line); !strings.Contains(line, ">") && !strings.Contains(out, e.shows) {
-						t.Errorf("%s\ndoes not show %q:\n%s", line, e.shows, tail(out))
-					}
+				if c.presume(t, line); i == 0 || !e.reads {
+					e.before(c, t, line)
+				}
+				c.show(t, line, e)
+				if e.after != nil {
+					e.after(c, t)
 				}
 			}
 		})
+	}
+}
+
+// show runs an example in its way.
+func (c *exampleCluster) show(t *testing.T, line string, e clusterExample) {
+	t.Helper()
+	switch {
+	case strings.Contains(line, " --watch ") || strings.HasSuffix(line, " --watch") || strings.HasPrefix(line, "kustomizer controller"):
+		c.runUntil(t, line, e)
+	case asks(line):
+		c.answerYes(t, line)
+	default:
+		if out := c.run(t, line); !strings.Contains(line, ">") && !strings.Contains(out, e.shows) {
+			t.Errorf("%s\ndoes not show %q:\n%s", line, e.shows, tail(out))
+		}
 	}
 }
 
@@ -191,7 +205,9 @@ func (c *exampleCluster) stopAgent(t *testing.T, _ string) {
 	if c.agent == nil {
 		return
 	}
-	c.run(t, "kustomizer delete kustomization demo-app --yes; kustomizer delete kustomization demo-prod --yes; kustomizer delete kustomization demo-app -n apps --yes")
+	for _, namespace := range []string{"flux-system", "apps"} {
+		c.env.Kubectl(t, "delete", "kustomizations.kustomize.toolkit.fluxcd.io", "--all", "-n", namespace)
+	}
 	if code := c.agent.Stop(t, time.Minute); code != 0 {
 		t.Errorf("the agent ended with exit code %d", code)
 	}
@@ -214,10 +230,8 @@ func (c *exampleCluster) delivery(t *testing.T, line string) {
 func (c *exampleCluster) notReady(t *testing.T, line string) {
 	t.Helper()
 	c.delivery(t, line)
-	if strings.Contains(line, "ready=false") {
-		c.env.Kubectl(t, "apply", "--server-side", "-f", filepath.Join(c.dir, "broken.yaml"))
-		c.env.Kubectl(t, "wait", "--for=condition=Ready=false", "--timeout=60s", "-f", filepath.Join(c.dir, "broken.yaml"))
-	}
+	c.env.Kubectl(t, "apply", "--server-side", "-f", filepath.Join(c.dir, "broken.yaml"))
+	c.env.Kubectl(t, "wait", "--for=condition=Ready=false", "--timeout=60s", "-f", filepath.Join(c.dir, "broken.yaml"))
 }
 
 func (c *exampleCluster) suspended(t *testing.T, line string) {
@@ -255,6 +269,12 @@ func (c *exampleCluster) held(t *testing.T, line string) {
 		t.Fatalf("nothing is held: %s\n%s", message, said)
 	}
 	c.standsFor("1f1ed2aa5510", hash)
+}
+
+// noVolume waits until the agent has deleted the volume.
+func (c *exampleCluster) noVolume(t *testing.T) {
+	t.Helper()
+	c.env.Kubectl(t, "wait", "--for=delete", "--timeout=60s", "-n", "apps", "persistentvolumeclaim/data")
 }
 
 func (c *exampleCluster) installed(t *testing.T, line string) {

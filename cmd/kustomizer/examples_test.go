@@ -170,9 +170,7 @@ func TestExamplesRun(t *testing.T) {
 				if notRun(line) != "" {
 					continue
 				}
-				if strings.Contains(line, "--tag-only-if-newer") { // the examples before may have moved it
-					w.run(t, "kustomizer tag artifact oci://ghcr.io/me/app:pr-12 latest")
-				}
+				w.presume(t, line)
 				w.run(t, line)
 				ran++
 			}
@@ -189,6 +187,7 @@ type exampleWorld struct {
 	env      []string
 	stands   []string // what an example says, and what stands for it here, in turn
 	sigstore string   // URL of a Sigstore of the test's own, whose root is trusted_root.json
+	signed   bool     // by those whom examples trust
 }
 
 func newExampleWorld(t *testing.T) *exampleWorld {
@@ -270,6 +269,19 @@ func (w *exampleWorld) startSigstore(t *testing.T) {
 	w.sigstore = s.URL
 	w.env = append(w.env, "ACTIONS_ID_TOKEN_REQUEST_URL="+github.URL, "ACTIONS_ID_TOKEN_REQUEST_TOKEN=token",
 		"TOKEN_OF_JANE="+sigstore.Token(map[string]string{"iss": "https://accounts.example.com", "sub": "1", "email": "jane@example.com"}))
+}
+
+// presume makes what only some examples need.
+func (w *exampleWorld) presume(t *testing.T, line string) {
+	t.Helper()
+	if strings.Contains(line, "--tag-only-if-newer") { // the examples before may have moved it
+		w.run(t, "kustomizer tag artifact oci://ghcr.io/me/app:pr-12 latest")
+	}
+	if !w.signed && (strings.Contains(line, "--certificate-") || strings.Contains(line, "--identity=")) {
+		w.run(t, "kustomizer sign artifact oci://ghcr.io/me/app:1.0.0")
+		w.run(t, "SIGSTORE_ID_TOKEN=$TOKEN_OF_JANE kustomizer sign artifact oci://ghcr.io/me/app:1.0.0")
+		w.signed = true
+	}
 }
 
 // fill puts what is here in place of what an example says, and the test's own Sigstore in place of the public one.
