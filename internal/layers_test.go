@@ -63,7 +63,7 @@ func heavy() map[string][]string {
 		"github.com/getsops/sops":                {"internal/secrets"},
 		"github.com/go-git/go-git":               {"internal/cli"},
 		"github.com/google/go-containerregistry": {"internal/artifact", "internal/registry", "internal/trust", "hack/image", "hack/demo", "internal/testkit"},
-		"github.com/notaryproject":               {"internal/trust"},
+		"github.com/notaryproject":               {"internal/trust", "internal/testkit/notation"},
 		"github.com/prometheus/client_golang":    {"internal/controller"},
 		"github.com/sigstore":                    {"internal/trust", "internal/testkit/sigstore"},
 		"github.com/spf13/cobra":                 {"internal/cli", "hack/docgen"},

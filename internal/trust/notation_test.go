@@ -4,19 +4,15 @@ package trust_test
 
 import (
 	"crypto/x509"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"testing"
 
 	"github.com/notaryproject/notation-core-go/testhelper"
-	"github.com/notaryproject/notation-go"
-	"github.com/notaryproject/notation-go/signer"
-	"github.com/opencontainers/go-digest"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/kustomizer/kustomizer/internal/artifact"
 	"github.com/kustomizer/kustomizer/internal/testkit"
+	"github.com/kustomizer/kustomizer/internal/testkit/notation"
 	"github.com/kustomizer/kustomizer/internal/trust"
 )
 
@@ -30,50 +26,10 @@ func notationPolicy(level string, certificates ...*x509.Certificate) trust.Polic
 		`{"version":"1.0","trustPolicies":[{"name":"all","registryScopes":["*"],"signatureVerification":{"level":%q}%s}]}`, level, stores)}}
 }
 
-// signWithNotation signs an artifact as notation does, for a subject that may be another one.
+// signWithNotation signs the artifact as notation does, for a subject that may be another one.
 func (p *place) signWithNotation(t *testing.T, leaf, ca testhelper.RSACertTuple, of artifact.Pinned) {
 	t.Helper()
-	describe := func(pinned artifact.Pinned) artifact.Descriptor {
-		raw, mediaType, err := p.client.Manifest(t.Context(), pinned)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return artifact.Descriptor{MediaType: mediaType, Digest: pinned.Digest(), Size: int64(len(raw))}
-	}
-	s, err := signer.NewGenericSigner(leaf.PrivateKey, []*x509.Certificate{leaf.Cert, ca.Cert})
-	if err != nil {
-		t.Fatal(err)
-	}
-	signed := describe(of)
-	envelope, _, err := s.Sign(t.Context(), ocispec.Descriptor{
-		MediaType: signed.MediaType, Digest: digest.Digest(signed.Digest.String()), Size: signed.Size,
-	}, notation.SignerSignOptions{SignatureMediaType: "application/jose+json"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	blob := func(mediaType string, content []byte) artifact.Blob {
-		return artifact.Blob{
-			Descriptor: artifact.Descriptor{MediaType: mediaType, Digest: artifact.DigestOf(content), Size: int64(len(content))},
-			Open:       artifact.BytesOpener(content),
-		}
-	}
-	const kind = "application/vnd.cncf.notary.signature"
-	config, layer, subject := blob(kind, []byte("{}")), blob("application/jose+json", envelope), describe(p.pinned)
-	raw, err := json.Marshal(artifact.Manifest{
-		SchemaVersion: 2, MediaType: artifact.MediaTypeManifest, ArtifactType: kind,
-		Config: &config.Descriptor, Layers: []artifact.Descriptor{layer.Descriptor}, Subject: &subject,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	packed := &artifact.Packed{
-		Digest: artifact.DigestOf(raw), MediaType: artifact.MediaTypeManifest, Manifest: raw, Config: config, Layers: []artifact.Blob{layer},
-	}
-	if _, err := p.client.Upload(t.Context(), p.tag.Repository(), packed); err != nil {
-		t.Fatal(err)
-	}
-	referrer := artifact.Descriptor{MediaType: packed.MediaType, Digest: packed.Digest, Size: int64(len(raw)), ArtifactType: kind}
-	if err := p.client.Refer(t.Context(), p.pinned, referrer); err != nil {
+	if err := notation.Sign(t.Context(), p.client, notation.Signature{Leaf: leaf, Authority: ca, At: p.pinned, Of: of}); err != nil {
 		t.Fatal(err)
 	}
 }
