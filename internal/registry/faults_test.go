@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -22,11 +23,12 @@ import (
 	"github.com/kustomizer/kustomizer/internal/testkit"
 )
 
-// answer gives every request but the ping the same answer.
+// answer gives every request the same answer, but those of the handshake.
 func answer(status int, body string, headers ...string) func(http.Handler) http.Handler {
-	return func(http.Handler) http.Handler {
+	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if r.URL.Path == "/v2/" {
+			if isHandshake(r) {
+				next.ServeHTTP(w, r)
 				return
 			}
 			for i := 0; i+1 < len(headers); i += 2 {
@@ -38,100 +40,120 @@ func answer(status int, body string, headers ...string) func(http.Handler) http.
 	}
 }
 
+// isHandshake says whether a request is for no repository, but the question how to authenticate, or that
+// for a token.
+func isHandshake(r *http.Request) bool { return r.URL.Path == "/v2/" || r.URL.Path == "/token" }
+
 func TestAnswersOfARegistryHaveTheirCode(t *testing.T) {
 	t.Parallel()
 	const code = `{"errors":[{"code":"%s","message":"said\u001b[31m so"}]}`
 	for name, c := range map[string]struct {
 		wrap func(http.Handler) http.Handler
 		want registry.Code
-		most int // requests, with the ping
+		most int // requests, beside the handshake
 	}{
-		"no such tag":          {nil, registry.NotFound, 3},
-		"not authorised":       {answer(401, fmt.Sprintf(code, "UNAUTHORIZED")), registry.Unauthorized, 2},
-		"wrong password":       {testkit.RequireBasicAuth(user, "another"), registry.Unauthorized, 2},
-		"forbidden":            {answer(403, fmt.Sprintf(code, "DENIED")), registry.Forbidden, 2},
-		"always 500":           {answer(500, ""), registry.ServerError, 4},
-		"always 503":           {answer(503, "", "Retry-After", "garbage"), registry.ServerError, 4},
-		"throttled for long":   {answer(429, "", "Retry-After", "120"), registry.Throttled, 2},
-		"throttled for a year": {answer(429, "", "Retry-After", "31536000"), registry.Throttled, 2},
-		"throttled, unclear":   {answer(429, "", "Retry-After", "-5"), registry.Throttled, 4},
-		"teapot":               {answer(418, "<html>"), registry.Rejected, 2},
-		"page of 206":          {answer(206, "part"), registry.Invalid, 2},
+		"no such tag":          {nil, registry.NotFound, 2},
+		"not authorised":       {answer(401, fmt.Sprintf(code, "UNAUTHORIZED")), registry.Unauthorized, 1},
+		"wrong password":       {testkit.RequireBasicAuth(user, "another"), registry.Unauthorized, 1},
+		"forbidden":            {answer(403, fmt.Sprintf(code, "DENIED")), registry.Forbidden, 1},
+		"always 500":           {answer(500, ""), registry.ServerError, 3},
+		"always 503":           {answer(503, "", "Retry-After", "garbage"), registry.ServerError, 3},
+		"throttled for long":   {answer(429, "", "Retry-After", "120"), registry.Throttled, 1},
+		"throttled for a year": {answer(429, "", "Retry-After", "31536000"), registry.Throttled, 1},
+		"throttled, unclear":   {answer(429, "", "Retry-After", "-5"), registry.Throttled, 3},
+		"teapot":               {answer(418, "<html>"), registry.Rejected, 1},
+		"page of 206":          {answer(206, "part"), registry.Invalid, 1},
 	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			reg := testkit.MemRegistry(t)
+		t.Run(name, onEach(func(t *testing.T, reg *backend) {
 			reg.Wrap(c.wrap)
-			client := newClient(t, registry.Options{Credentials: static(reg.Host)})
-			_, err := client.Resolve(t.Context(), tagOf(t, reg.Host, "org/app:none"))
+			client := reg.client(t, registry.Options{})
+			tag := reg.tag(t, "app:none")
+			_, err := client.Resolve(t.Context(), tag)
 			e := wantCode(t, err, c.want)
-			if !strings.HasPrefix(err.Error(), "resolving "+reg.Host+"/org/app:none: ") || strings.Contains(err.Error(), "\x1b") {
+			if !strings.HasPrefix(err.Error(), "resolving "+tag.String()+": ") || strings.Contains(err.Error(), "\x1b") {
 				t.Errorf("message %q", err)
 			}
-			if n := len(reg.Requests()); n > c.most {
+			if n := reg.asked(); n > c.most {
 				t.Errorf("%d requests, more than %d", n, c.most)
 			}
 			if e.Code == registry.Unauthorized && (len(e.LookedIn) == 0 || e.LookedIn[0] != "the test" || !e.Found) {
 				t.Errorf("it does not say where it looked: %+v", e)
 			}
-		})
+		}))
 	}
+}
+
+func TestAWrongPasswordIsNotTaken(t *testing.T) {
+	onEach(func(t *testing.T, reg *backend) {
+		tag := reg.tag(t, "app:1")
+		push(t, reg.client(t, registry.Options{}), tag, "kind: A\n")
+		reg.credentials.Credential.Password = "canary-of-another"
+		_, err := reg.client(t, registry.Options{}).Resolve(t.Context(), tag)
+		if !reg.private {
+			if err != nil {
+				t.Errorf("a registry that asks nobody: %v", err)
+			}
+			return
+		}
+		if e := wantCode(t, err, registry.Unauthorized); !e.Found || len(e.LookedIn) == 0 {
+			t.Errorf("it does not say where it looked: %+v", e)
+		}
+	})(t)
 }
 
 func TestAPassingFailureOfAPollIsOvercome(t *testing.T) {
-	t.Parallel()
-	reg := testkit.MemRegistry(t)
-	tag := tagOf(t, reg.Host, "org/app:1")
-	push(t, newClient(t, registry.Options{}), tag, "kind: A\n")
-	for _, status := range []int{500, 502, 503, 429} {
-		reg.Wrap(failing(2, status, is(http.MethodHead, "/manifests/")))
-		if _, err := newClient(t, registry.Options{}).Resolve(t.Context(), tag); err != nil {
-			t.Errorf("status %d twice: %v", status, err)
+	onEach(func(t *testing.T, reg *backend) {
+		tag := reg.tag(t, "app:1")
+		push(t, reg.client(t, registry.Options{}), tag, "kind: A\n")
+		for _, status := range []int{500, 502, 503, 429} {
+			reg.Wrap(failing(2, status, is(http.MethodHead, "/manifests/")))
+			if _, err := reg.client(t, registry.Options{}).Resolve(t.Context(), tag); err != nil {
+				t.Errorf("status %d twice: %v", status, err)
+			}
 		}
-	}
+	})(t)
 }
 
 func TestARegistryThatAsksToBeLeftAloneIs(t *testing.T) {
-	t.Parallel()
-	reg := testkit.MemRegistry(t)
-	reg.Wrap(answer(429, "", "Retry-After", "120"))
-	shared := registry.NewThrottle()
-	one, two := newClient(t, registry.Options{Throttle: shared}), newClient(t, registry.Options{Throttle: shared})
-	tag := tagOf(t, reg.Host, "org/app:1")
-	_, err := one.Resolve(t.Context(), tag)
-	if e := wantCode(t, err, registry.Throttled); e.RetryAfter < 100*time.Second || e.RetryAfter > 2*time.Minute {
-		t.Errorf("retry after %s", e.RetryAfter)
-	}
-	before := len(reg.Requests())
-	for _, c := range []*registry.Client{one, two} {
-		_, err := c.Resolve(t.Context(), tag)
-		if e := wantCode(t, err, registry.Throttled); e.RetryAfter == 0 {
-			t.Error("it does not say when to come back")
+	onEach(func(t *testing.T, reg *backend) {
+		reg.Wrap(answer(429, "", "Retry-After", "120"))
+		shared := registry.NewThrottle()
+		one, two := reg.client(t, registry.Options{Throttle: shared}), reg.client(t, registry.Options{Throttle: shared})
+		tag := reg.tag(t, "app:1")
+		_, err := one.Resolve(t.Context(), tag)
+		if e := wantCode(t, err, registry.Throttled); e.RetryAfter < 100*time.Second || e.RetryAfter > 2*time.Minute {
+			t.Errorf("retry after %s", e.RetryAfter)
 		}
-	}
-	if n := len(reg.Requests()) - before; n != 0 {
-		t.Errorf("%d requests before the time", n)
-	}
+		before := reg.asked()
+		for _, c := range []*registry.Client{one, two} {
+			_, err := c.Resolve(t.Context(), tag)
+			if e := wantCode(t, err, registry.Throttled); e.RetryAfter == 0 {
+				t.Error("it does not say when to come back")
+			}
+		}
+		if n := reg.asked() - before; n != 0 {
+			t.Errorf("%d requests before the time", n)
+		}
+	})(t)
 }
 
 func TestRegistriesWithoutHeadAreAskedWithGet(t *testing.T) {
 	t.Parallel()
 	for name, status := range map[string]int{"not found": 404, "not allowed": 405, "no digest": 200} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			reg := testkit.MemRegistry(t)
-			tag := tagOf(t, reg.Host, "org/app:1")
-			pushed := push(t, newClient(t, registry.Options{}), tag, "kind: A\n")
+		t.Run(name, onEach(func(t *testing.T, reg *backend) {
+			tag := reg.tag(t, "app:1")
+			pushed := push(t, reg.client(t, registry.Options{}), tag, "kind: A\n")
 			reg.Wrap(failing(1<<30, status, is(http.MethodHead, "/manifests/")))
-			got, err := newClient(t, registry.Options{}).Resolve(t.Context(), tag)
+			got, err := reg.client(t, registry.Options{}).Resolve(t.Context(), tag)
 			if err != nil || got != pushed.Pinned {
 				t.Errorf("resolved %v, %v", got, err)
 			}
-		})
+		}))
 	}
 }
 
-// substitute answers GET of blobs by a function.
+// substitute answers GET by a function, from what the registry would have answered. That the registry
+// refuses is passed on.
 func substitute(part string, with func(w http.ResponseWriter, body []byte)) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -141,6 +163,11 @@ func substitute(part string, with func(w http.ResponseWriter, body []byte)) func
 			}
 			recorded := httptest.NewRecorder()
 			next.ServeHTTP(recorded, r)
+			if recorded.Code != http.StatusOK {
+				maps.Copy(w.Header(), recorded.Header())
+				w.WriteHeader(recorded.Code)
+				return
+			}
 			w.Header().Set("Content-Type", recorded.Header().Get("Content-Type"))
 			with(w, recorded.Body.Bytes())
 		})
@@ -182,44 +209,42 @@ func TestBlobsThatAreNotWhatTheirDigestSaysAreRefused(t *testing.T) {
 		"not there":                {func(w http.ResponseWriter, _ []byte) { w.WriteHeader(404) }, registry.NotFound, 1},
 		"an error of 1 MiB":        {func(w http.ResponseWriter, _ []byte) { w.WriteHeader(400); _, _ = w.Write(make([]byte, 1<<20)) }, registry.TooLarge, 1},
 	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			reg := testkit.MemRegistry(t)
-			client := newClient(t, registry.Options{})
-			tag := tagOf(t, reg.Host, "org/app:1")
+		t.Run(name, onEach(func(t *testing.T, reg *backend) {
+			client := reg.client(t, registry.Options{})
+			tag := reg.tag(t, "app:1")
 			push(t, client, tag, "kind: A\n")
 			if _, err := client.Resolve(t.Context(), tag); err != nil {
 				t.Fatal(err)
 			}
 			reg.Wrap(substitute("/blobs/", c.with))
-			before := len(reg.Requests())
+			before := reg.asked()
 			err := client.PullBlob(t.Context(), tag.Repository(), pack(t, "kind: A\n").Layers[0].Descriptor, &buffer{})
 			wantCode(t, err, c.want)
-			if n := len(reg.Requests()) - before; n > c.most {
+			if n := reg.asked() - before; n > c.most {
 				t.Errorf("%d requests, more than %d", n, c.most)
 			}
-		})
+		}))
 	}
 }
 
 func TestABlobThatBreaksOffOnceIsPulledAgain(t *testing.T) {
-	t.Parallel()
-	reg := testkit.MemRegistry(t)
-	client := newClient(t, registry.Options{})
-	tag := tagOf(t, reg.Host, "org/app:1")
-	push(t, client, tag, "kind: A\n")
-	var n atomic.Int32
-	reg.Wrap(substitute("/blobs/", func(w http.ResponseWriter, body []byte) {
-		if n.Add(1) <= 2 {
-			w.Header().Set("Content-Length", fmt.Sprint(len(body)))
-			_, _ = w.Write(body[:int(n.Load())])
-			panic(http.ErrAbortHandler)
+	onEach(func(t *testing.T, reg *backend) {
+		client := reg.client(t, registry.Options{})
+		tag := reg.tag(t, "app:1")
+		push(t, client, tag, "kind: A\n")
+		var n atomic.Int32
+		reg.Wrap(substitute("/blobs/", func(w http.ResponseWriter, body []byte) {
+			if n.Add(1) <= 2 {
+				w.Header().Set("Content-Length", fmt.Sprint(len(body)))
+				_, _ = w.Write(body[:int(n.Load())])
+				panic(http.ErrAbortHandler)
+			}
+			_, _ = w.Write(body)
+		}))
+		if err := client.PullBlob(t.Context(), tag.Repository(), pack(t, "kind: A\n").Layers[0].Descriptor, &buffer{}); err != nil {
+			t.Error(err)
 		}
-		_, _ = w.Write(body)
-	}))
-	if err := client.PullBlob(t.Context(), tag.Repository(), pack(t, "kind: A\n").Layers[0].Descriptor, &buffer{}); err != nil {
-		t.Error(err)
-	}
+	})(t)
 }
 
 func TestManifestsThatAreNotWhatTheirDigestSaysAreRefused(t *testing.T) {
@@ -231,49 +256,47 @@ func TestManifestsThatAreNotWhatTheirDigestSaysAreRefused(t *testing.T) {
 		"other bytes": {`{"schemaVersion":2}`, registry.DigestMismatch},
 		"100 MB":      {strings.Repeat(" ", artifact.MaxManifestBytes+1), registry.TooLarge},
 	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			reg := testkit.MemRegistry(t)
-			client := newClient(t, registry.Options{})
-			pushed := push(t, client, tagOf(t, reg.Host, "org/app:1"), "kind: A\n")
+		t.Run(name, onEach(func(t *testing.T, reg *backend) {
+			client := reg.client(t, registry.Options{})
+			pushed := push(t, client, reg.tag(t, "app:1"), "kind: A\n")
 			reg.Wrap(substitute("/manifests/", func(w http.ResponseWriter, _ []byte) { _, _ = w.Write([]byte(c.body)) }))
 			_, _, err := client.Manifest(t.Context(), pushed.Pinned)
 			wantCode(t, err, c.want)
-		})
+		}))
 	}
 }
 
 func TestAnAnswerThatStallsIsGivenUp(t *testing.T) {
-	t.Parallel()
-	reg := testkit.MemRegistry(t)
-	client := newClient(t, registry.Options{IdleTimeout: 50 * time.Millisecond})
-	tag := tagOf(t, reg.Host, "org/app:1")
-	push(t, client, tag, "kind: A\n")
-	release := make(chan struct{})
-	t.Cleanup(func() { close(release) })
-	reg.Wrap(substitute("/blobs/", func(w http.ResponseWriter, body []byte) {
-		w.Header().Set("Content-Length", fmt.Sprint(len(body)))
-		_, _ = w.Write(body[:1])
-		_ = http.NewResponseController(w).Flush()
-		<-release
-	}))
-	err := client.PullBlob(t.Context(), tag.Repository(), pack(t, "kind: A\n").Layers[0].Descriptor, &buffer{})
-	wantCode(t, err, registry.TimedOut)
+	onEach(func(t *testing.T, reg *backend) {
+		client := reg.client(t, registry.Options{IdleTimeout: 50 * time.Millisecond})
+		tag := reg.tag(t, "app:1")
+		push(t, client, tag, "kind: A\n")
+		release := make(chan struct{})
+		t.Cleanup(func() { close(release) })
+		reg.Wrap(substitute("/blobs/", func(w http.ResponseWriter, body []byte) {
+			w.Header().Set("Content-Length", fmt.Sprint(len(body)))
+			_, _ = w.Write(body[:1])
+			_ = http.NewResponseController(w).Flush()
+			<-release
+		}))
+		err := client.PullBlob(t.Context(), tag.Repository(), pack(t, "kind: A\n").Layers[0].Descriptor, &buffer{})
+		wantCode(t, err, registry.TimedOut)
+	})(t)
 }
 
 func TestACallEndsWithItsTime(t *testing.T) {
-	t.Parallel()
-	reg := testkit.MemRegistry(t)
-	release := make(chan struct{})
-	t.Cleanup(func() { close(release) })
-	reg.Wrap(func(http.Handler) http.Handler {
-		return http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release })
-	})
-	_, err := newClient(t, registry.Options{Timeout: 50 * time.Millisecond}).Resolve(t.Context(), tagOf(t, reg.Host, "org/app:1"))
-	wantCode(t, err, registry.TimedOut)
-	if !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("%v is no deadline's error", err)
-	}
+	onEach(func(t *testing.T, reg *backend) {
+		release := make(chan struct{})
+		t.Cleanup(func() { close(release) })
+		reg.Wrap(func(http.Handler) http.Handler {
+			return http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release })
+		})
+		_, err := reg.client(t, registry.Options{Timeout: 50 * time.Millisecond}).Resolve(t.Context(), reg.tag(t, "app:1"))
+		wantCode(t, err, registry.TimedOut)
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%v is no deadline's error", err)
+		}
+	})(t)
 }
 
 func TestRegistriesThatAreNotThereAreUnreachable(t *testing.T) {
@@ -348,38 +371,27 @@ func newElsewhere(t *testing.T, handler http.HandlerFunc) *elsewhere {
 }
 
 func TestCredentialsDoNotFollowARedirect(t *testing.T) {
-	t.Parallel()
-	for name, auth := range map[string]func(http.Handler) http.Handler{
-		"basic": testkit.RequireBasicAuth(user, password), "bearer": (&tokenService{}).wrap,
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			reg := testkit.MemRegistry(t)
-			client := newClient(t, registry.Options{Credentials: static(reg.Host)})
-			tag := tagOf(t, reg.Host, "org/app:1")
-			push(t, client, tag, "kind: A\n")
-			layer := pack(t, "kind: A\n").Layers[0]
-			cdn := newElsewhere(t, func(w http.ResponseWriter, _ *http.Request) {
-				var content buffer
-				body, _ := layer.Open()
-				_, _ = content.ReadFrom(body)
-				_, _ = w.Write(content.Bytes())
-			})
-			reg.Wrap(func(next http.Handler) http.Handler {
-				return auth(substitute("/blobs/", func(w http.ResponseWriter, _ []byte) {
-					w.Header().Set("Location", cdn.URL+"/somewhere")
-					w.WriteHeader(http.StatusTemporaryRedirect)
-				})(next))
-			})
-			fresh := newClient(t, registry.Options{Credentials: static(reg.Host)})
-			if err := fresh.PullBlob(t.Context(), tag.Repository(), layer.Descriptor, &buffer{}); err != nil {
-				t.Fatal(err)
-			}
-			if got := cdn.authorization.Load(); got != "" {
-				t.Errorf("the other host was shown %q", got)
-			}
+	onEach(func(t *testing.T, reg *backend) {
+		tag := reg.tag(t, "app:1")
+		push(t, reg.client(t, registry.Options{}), tag, "kind: A\n")
+		layer := pack(t, "kind: A\n").Layers[0]
+		cdn := newElsewhere(t, func(w http.ResponseWriter, _ *http.Request) {
+			var content buffer
+			body, _ := layer.Open()
+			_, _ = content.ReadFrom(body)
+			_, _ = w.Write(content.Bytes())
 		})
-	}
+		reg.Wrap(substitute("/blobs/", func(w http.ResponseWriter, _ []byte) {
+			w.Header().Set("Location", cdn.URL+"/somewhere")
+			w.WriteHeader(http.StatusTemporaryRedirect)
+		}))
+		if err := reg.client(t, registry.Options{}).PullBlob(t.Context(), tag.Repository(), layer.Descriptor, &buffer{}); err != nil {
+			t.Fatal(err)
+		}
+		if got := cdn.authorization.Load(); got != "" {
+			t.Errorf("the other host was shown %q", got)
+		}
+	})(t)
 }
 
 func TestRedirectsAreFewAndStayWithTLS(t *testing.T) {

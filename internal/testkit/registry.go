@@ -10,6 +10,8 @@ import (
 	"log"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -130,7 +132,8 @@ func (r *Repositories) Requests(t testing.TB) []RegistryRequest {
 	return out
 }
 
-// MemoryRegistry is a registry inside the test, for tests without a sandbox.
+// MemoryRegistry is a registry inside the test, for tests without a sandbox, or
+// what stands before the sandbox's, see [Repositories.Front].
 type MemoryRegistry struct {
 	// Host is its address on loopback; it speaks plain HTTP.
 	Host string
@@ -154,8 +157,27 @@ func MemRegistryWithReferrers(t testing.TB) *MemoryRegistry {
 }
 
 func memRegistry(t testing.TB, options ...registry.Option) *MemoryRegistry {
+	return serve(t, registry.New(append(options, registry.Logger(log.New(io.Discard, "", 0)))...))
+}
+
+// Front starts what hands on all requests to the registry, where faults can be put before it as before
+// one in memory. It is the registry to whoever talks to it: its own address is in what the registry says.
+func (r *Repositories) Front(t testing.TB) *MemoryRegistry {
+	t.Helper()
+	target := &url.URL{Scheme: "http", Host: r.Host}
+	return serve(t, &httputil.ReverseProxy{
+		Rewrite: func(p *httputil.ProxyRequest) {
+			p.SetURL(target)
+			p.Out.Host = p.In.Host
+		},
+		ErrorHandler: func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) },
+		ErrorLog:     log.New(io.Discard, "", 0),
+	})
+}
+
+// serve starts a registry on loopback that ends with the test.
+func serve(t testing.TB, inner http.Handler) *MemoryRegistry {
 	m := &MemoryRegistry{}
-	inner := registry.New(append(options, registry.Logger(log.New(io.Discard, "", 0)))...)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		m.mu.Lock()
 		handler := inner

@@ -83,3 +83,21 @@ func TestMemoryRegistryRecordsAndWraps(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestAFrontIsTheRegistryToWhoeverTalksToIt(t *testing.T) {
+	t.Parallel()
+	r := Registry(t)
+	front := r.Front(t)
+	if err := push(t, front.Host+"/"+r.Prefix+"/app:1.0.0"); err != nil {
+		t.Fatal(err)
+	}
+	stored, passed := r.Requests(t), front.Requests()
+	passed = slices.DeleteFunc(passed, func(r RegistryRequest) bool { return r.Path == "/v2/" })
+	if len(stored) == 0 || len(stored) != len(passed) {
+		t.Errorf("the registry saw %v, the front %v", stored, passed)
+	}
+	front.Wrap(func(http.Handler) http.Handler { return http.NotFoundHandler() })
+	if err := push(t, front.Host+"/"+r.Prefix+"/app:2.0.0"); err == nil {
+		t.Error("pushed through a fault")
+	}
+}
