@@ -361,8 +361,13 @@ type elsewhere struct {
 
 func newElsewhere(t *testing.T, handler http.HandlerFunc) *elsewhere {
 	t.Helper()
+	return newElsewhereWith(t, httptest.NewServer, handler)
+}
+
+func newElsewhereWith(t *testing.T, start func(http.Handler) *httptest.Server, handler http.HandlerFunc) *elsewhere {
+	t.Helper()
 	e := &elsewhere{}
-	e.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	e.Server = start(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		e.authorization.Store(r.Header.Get("Authorization"))
 		handler(w, r)
 	}))
@@ -392,35 +397,6 @@ func TestCredentialsDoNotFollowARedirect(t *testing.T) {
 			t.Errorf("the other host was shown %q", got)
 		}
 	})(t)
-}
-
-func TestRedirectsAreFewAndStayWithTLS(t *testing.T) {
-	t.Parallel()
-	reg := testkit.MemRegistry(t)
-	reg.Wrap(func(http.Handler) http.Handler {
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if r.URL.Path != "/v2/" {
-				http.Redirect(w, r, r.URL.Path, http.StatusTemporaryRedirect)
-			}
-		})
-	})
-	_, err := newClient(t, registry.Options{}).Resolve(t.Context(), tagOf(t, reg.Host, "org/app:1"))
-	wantCode(t, err, registry.Redirected)
-	if n := len(reg.Requests()); n != 7 {
-		t.Errorf("%d requests, want the ping, the first, and five redirects", n)
-	}
-
-	plain := newElsewhere(t, func(http.ResponseWriter, *http.Request) {})
-	secure := tlsServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path != "/v2/" {
-			http.Redirect(w, r, plain.URL, http.StatusTemporaryRedirect)
-		}
-	}))
-	_, err = newClient(t, registry.Options{SkipVerify: true}).Resolve(t.Context(), tagOf(t, secure.Listener.Addr().String(), "org/app:1"))
-	wantCode(t, err, registry.Redirected)
-	if plain.authorization.Load() != nil {
-		t.Error("the redirect to plain HTTP was followed")
-	}
 }
 
 func TestPlainHTTPNeedsPermissionBeyondLoopback(t *testing.T) {

@@ -213,18 +213,21 @@ func (t *transportLimits) once(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// maxBody returns how much of a response is read. Blobs are bounded by their descriptors.
+// maxBody returns how much of a response is read. Blobs are bounded by their descriptors. Where tokens are
+// to be had is the registry's choice, and may look like a blob or a manifest; but whoever asks for a token
+// says what for in the query, which requests for those two don't have.
 func maxBody(resp *http.Response) int64 {
 	first := resp.Request
 	for first.Response != nil && first.Response.Request != nil {
 		first = first.Response.Request
 	}
+	plain := first.URL.RawQuery == ""
 	switch path := first.URL.Path; {
 	case resp.StatusCode >= 300:
 		return maxSmallBody
-	case strings.Contains(path, "/blobs/") && first.Method == http.MethodGet:
+	case plain && strings.Contains(path, "/blobs/") && first.Method == http.MethodGet:
 		return -1
-	case strings.Contains(path, "/manifests/"), strings.HasSuffix(path, "/tags/list"), strings.Contains(path, "/referrers/"):
+	case plain && strings.Contains(path, "/manifests/"), strings.HasSuffix(path, "/tags/list"), strings.Contains(path, "/referrers/"):
 		return artifact.MaxManifestBytes
 	default:
 		return maxSmallBody
