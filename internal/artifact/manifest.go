@@ -14,8 +14,12 @@ import (
 // MaxManifestBytes is the size of the largest manifest that is read.
 const MaxManifestBytes = 4 << 20
 
-// maxLayers is far above what anybody packs, and far below what hurts.
-const maxLayers = 1000
+const (
+	// maxLayers is far above what anybody packs, and far below what hurts.
+	maxLayers = 1000
+	// maxIndexed is as many as are listed of tags: an index may be the list of all that refers to an artifact.
+	maxIndexed = 10_000
+)
 
 // Descriptor points from a manifest to a blob or to another manifest.
 type Descriptor struct {
@@ -73,7 +77,7 @@ func (m *Manifest) check() error {
 	if m.SchemaVersion != 2 {
 		return fmt.Errorf("manifest has schema version %d, want 2", m.SchemaVersion)
 	}
-	entries := m.Layers
+	entries, most := m.Layers, maxLayers
 	switch m.MediaType {
 	case MediaTypeManifest, MediaTypeDockerManifest:
 		if len(m.Manifests) > 0 {
@@ -83,12 +87,12 @@ func (m *Manifest) check() error {
 		if len(m.Layers) > 0 {
 			return errors.New("index lists layers as a manifest does")
 		}
-		entries = m.Manifests
+		entries, most = m.Manifests, maxIndexed
 	default:
 		return fmt.Errorf("manifest has the media type %q: want an OCI or Docker image manifest or index", clip(m.MediaType))
 	}
-	if len(entries) > maxLayers {
-		return fmt.Errorf("manifest lists %d entries, more than %d", len(entries), maxLayers)
+	if len(entries) > most {
+		return fmt.Errorf("manifest lists %d entries, more than %d", len(entries), most)
 	}
 	if m.Config != nil {
 		entries = append([]Descriptor{*m.Config}, entries...)

@@ -3,6 +3,7 @@
 package artifact_test
 
 import (
+	"fmt"
 	"errors"
 	"strings"
 	"testing"
@@ -148,6 +149,29 @@ func TestManifestsAreCheckedBeforeUse(t *testing.T) {
 				t.Errorf("got %v, want %q", err, c.want)
 			}
 		})
+	}
+}
+
+func TestManifestsListEntriesUpToALimit(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		mediaType, key string
+		limit          int
+	}{
+		"layers":    {artifact.MediaTypeManifest, "layers", 1000},
+		"manifests": {artifact.MediaTypeIndex, "manifests", 10_000},
+	} {
+		entry := `{"mediaType":"x","digest":"` + someDigest + `","size":1}`
+		for _, n := range []int{c.limit - 1, c.limit, c.limit + 1} {
+			raw := fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,%q:[%s]}`, c.mediaType, c.key, strings.Repeat(entry+",", n-1)+entry)
+			m, err := artifact.ParseManifest([]byte(raw), c.mediaType)
+			switch {
+			case n > c.limit && (err == nil || !strings.Contains(err.Error(), fmt.Sprintf("more than %d", c.limit))):
+				t.Errorf("%d %s: %v", n, name, err)
+			case n <= c.limit && (err != nil || len(m.Layers)+len(m.Manifests) != n):
+				t.Errorf("%d %s are refused: %v", n, name, err)
+			}
+		}
 	}
 }
 

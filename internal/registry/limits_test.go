@@ -260,6 +260,7 @@ func TestListsAreReadUpToALimit(t *testing.T) {
 	t.Run("tags on one page", around(entryLimit, registry.TooLarge, tags(1<<20)))
 	t.Run("pages of tags", around(pageLimit, registry.TooLarge, tags(1)))
 	t.Run("referrers", around(entryLimit, registry.TooLarge, referrers(1000)))
+	t.Run("referrers on one page", around(entryLimit, registry.Invalid, referrers(1<<20)))
 	t.Run("pages of referrers", around(pageLimit, registry.TooLarge, referrers(1)))
 }
 

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
@@ -78,11 +79,13 @@ func (c *Client) referrerPage(ctx context.Context, pinned artifact.Pinned, query
 		if err != nil {
 			return nil, nil, false, err
 		}
-		if found, err := indexed(raw); err == nil {
-			return found, nextPage(resp.Header.Get("Link")), true, nil
+		found, err := indexed(raw)
+		if mediaType, _, _ := strings.Cut(resp.Header.Get("Content-Type"), ";"); err != nil && mediaType != artifact.MediaTypeIndex {
+			// An answer that is no index comes from a registry that does not know the request.
+			return nil, nil, false, nil
 		}
-		// An answer that is no index comes from a registry that does not know the request.
-		return nil, nil, false, nil
+		// An index that can't be read says that there is something, and not what.
+		return found, nextPage(resp.Header.Get("Link")), true, err
 	case http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusBadRequest, http.StatusNotAcceptable, http.StatusNotImplemented:
 		return nil, nil, false, nil
 	default:

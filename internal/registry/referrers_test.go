@@ -131,3 +131,28 @@ func TestReferrersAreListedOverPages(t *testing.T) {
 	_, err = c.Referrers(t.Context(), pinned)
 	wantCode(t, err, registry.Invalid)
 }
+
+// TestAListOfReferrersThatCannotBeReadIsNotNone guards against taking an index with something wrong in it for
+// the answer of a registry that has no API: the signatures in it would not be there.
+func TestAListOfReferrersThatCannotBeReadIsNotNone(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		mediaType, body string
+		known           bool
+	}{
+		"an entry without digest": {artifact.MediaTypeIndex, `{"schemaVersion":2,"manifests":[{"digest":"x"}]}`, true},
+		"half of it":              {artifact.MediaTypeIndex + "; charset=utf-8", `{"schemaVersion":2,"manifests":[`, true},
+		"a page":                  {"text/html", "<html>", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			client, tag := says(t, "/referrers/", http.StatusOK, []byte(c.body), "Content-Type", c.mediaType)
+			found, err := client.Referrers(t.Context(), tag.Repository().At(artifact.DigestOf(nil)))
+			if c.known {
+				wantCode(t, err, registry.Invalid)
+			} else if err != nil || len(found) != 0 {
+				t.Errorf("got %v, %v", found, err)
+			}
+		})
+	}
+}
