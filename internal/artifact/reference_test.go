@@ -3,8 +3,8 @@
 package artifact_test
 
 import (
-	"fmt"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
