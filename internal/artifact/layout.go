@@ -294,7 +294,7 @@ func (l *Layout) packFile(w *tar.Writer, path string) error {
 	if err != nil {
 		return err
 	}
-	if err := w.WriteHeader(header(filepath.ToSlash(rel), tar.TypeReg, info.Size())); err != nil {
+	if err := writeHeader(w, filepath.ToSlash(rel), tar.TypeReg, info.Size()); err != nil {
 		return err
 	}
 	_, err = io.Copy(w, f)

@@ -90,7 +90,7 @@ func PackYAML(yaml []byte, meta Metadata, opts PackOptions) (*Packed, error) {
 func tarOf(name string, content []byte) ([]byte, error) {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
-	if err := w.WriteHeader(header(name, tar.TypeReg, int64(len(content)))); err != nil {
+	if err := writeHeader(w, name, tar.TypeReg, int64(len(content))); err != nil {
 		return nil, err
 	}
 	if _, err := w.Write(content); err != nil {

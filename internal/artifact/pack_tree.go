@@ -120,14 +120,14 @@ func newLayerWriter(spool string, opts PackOptions) (*layerWriter, error) {
 // add writes an entry whose header says nothing about who packed it, or when.
 func (w *layerWriter) add(root *os.Root, e treeEntry) error {
 	if e.dir {
-		return w.tar.WriteHeader(header(e.path+"/", tar.TypeDir, 0))
+		return writeHeader(w.tar, e.path+"/", tar.TypeDir, 0)
 	}
 	f, err := root.Open(filepath.FromSlash(e.path))
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	if err := w.tar.WriteHeader(header(e.path, tar.TypeReg, e.size)); err != nil {
+	if err := writeHeader(w.tar, e.path, tar.TypeReg, e.size); err != nil {
 		return err
 	}
 	n, err := io.CopyBuffer(onlyWriter{w.tar}, io.LimitReader(f, e.size), w.buffer)
@@ -140,17 +140,19 @@ func (w *layerWriter) add(root *os.Root, e treeEntry) error {
 	return nil
 }
 
-// header leaves out everything that differs between machines. Names that the oldest form of tar can't
-// hold are written in the form that can.
-func header(name string, kind byte, size int64) *tar.Header {
-	h := &tar.Header{Typeflag: kind, Name: name, Size: size, Mode: 0o644, ModTime: time.Unix(0, 0).UTC(), Format: tar.FormatUSTAR}
+// writeHeader leaves out everything that differs between machines. Names that the oldest form of tar
+// can't hold are written in the form that can.
+func writeHeader(w *tar.Writer, name string, kind byte, size int64) error {
+	h := tar.Header{Typeflag: kind, Name: name, Size: size, Mode: 0o644, ModTime: time.Unix(0, 0).UTC(), Format: tar.FormatUSTAR}
 	if kind == tar.TypeDir {
 		h.Mode = 0o755
 	}
-	if err := tar.NewWriter(io.Discard).WriteHeader(h); err != nil {
-		h.Format = tar.FormatPAX
+	if err := w.WriteHeader(&h); err == nil {
+		return nil
 	}
-	return h
+	// Of a header that can't be held nothing was written; what could not be written fails again.
+	h.Format = tar.FormatPAX
+	return w.WriteHeader(&h)
 }
 
 // finish ends the layer and returns it with the digest of its tar.
