@@ -5,6 +5,7 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"errors"
@@ -87,16 +88,41 @@ func forEverybody(t *testing.T, binary string) string {
 	return name
 }
 
-// openDir returns a directory that each user can write to.
+// openDir returns a directory that each user can write to, and get to: where temporary files go may be
+// its owner's alone.
 func openDir(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
-	for _, d := range []string{filepath.Dir(dir), dir} {
-		if err := os.Chmod(d, 0o777); err != nil {
+	if err := os.Chmod(filepath.Dir(dir), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if !reachable(t, dir) {
+		var err error
+		if dir, err = os.MkdirTemp("/tmp", "kustomizer-test-"); err != nil {
 			t.Fatal(err)
 		}
+		t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	}
+	if err := os.Chmod(dir, 0o777); err != nil {
+		t.Fatal(err)
 	}
 	return dir
+}
+
+// reachable says whether others may pass through all directories above one.
+func reachable(t *testing.T, dir string) bool {
+	t.Helper()
+	for dir != filepath.Dir(dir) {
+		dir = filepath.Dir(dir)
+		info, err := os.Stat(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.Mode().Perm()&0o001 == 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // push publishes the content in one of its forms and returns the digest.
@@ -119,11 +145,11 @@ func (s surroundings) push(t *testing.T, binary, host, form string) string {
 		cmd.Dir = home
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: s.user, Gid: s.user}}
 	}
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {
-		var failed *exec.ExitError
-		errors.As(err, &failed)
-		t.Fatalf("%v: %v\n%s", s, err, failed.Stderr)
+		t.Fatalf("%v: %v\n%s", s, err, stderr.String())
 	}
 	var result struct{ Digest string }
 	if err := json.Unmarshal(out, &result); err != nil || result.Digest == "" {
