@@ -77,7 +77,12 @@ func (l *look) owner() plan.Owner { return plan.Kustomization(l.ks.Namespace, l.
 
 // Reconcile implements [reconcile.Reconciler].
 func (r *kustomizations) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
-	l, err := r.read(ctx, req.NamespacedName)
+	l, err := r.read(ctx, r.client, req.NamespacedName)
+	if err == nil && !l.ks.DeletionTimestamp.IsZero() {
+		// The cache may still show one that was let go: no record of it is left, and its inventory would
+		// be taken for another tool's.
+		l, err = r.read(ctx, r.reader, req.NamespacedName)
+	}
 	if apierrors.IsNotFound(err) {
 		r.waiters.stop(req.NamespacedName)
 		r.attempts.forget(req.NamespacedName)
@@ -111,9 +116,9 @@ func (r *kustomizations) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.
 }
 
 // read gets a Kustomization as the server has it, and as a typed object.
-func (r *kustomizations) read(ctx context.Context, key types.NamespacedName) (*look, error) {
+func (r *kustomizations) read(ctx context.Context, from client.Reader, key types.NamespacedName) (*look, error) {
 	raw := newObject(kustomizev1.GroupVersion.WithKind(kustomizev1.KustomizationKind))
-	if err := r.client.Get(ctx, key, raw); err != nil {
+	if err := from.Get(ctx, key, raw); err != nil {
 		return nil, err
 	}
 	ks := &kustomizev1.Kustomization{}
