@@ -98,7 +98,7 @@ func openDir(t *testing.T) string {
 	}
 	if !reachable(t, dir) {
 		var err error
-		if dir, err = os.MkdirTemp("/tmp", "kustomizer-test-"); err != nil {
+		if dir, err = os.MkdirTemp("/tmp", "kustomizer-test-"); err != nil { //nolint:usetesting // its directories are those that others can't get to
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = os.RemoveAll(dir) })
