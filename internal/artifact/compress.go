@@ -18,7 +18,6 @@ const (
 	// of the time of level 6, for a tenth more bytes, and packs closer than what crane pushes.
 	compressionLevel = 1
 
-	// blockBytes is how much is compressed in one piece, and so part of the format as well. Each piece
 	// blockBytes is how much is compressed in one piece, and so part of the format as well: little enough
 	// that a megabyte keeps several cores busy. Each piece knows the end of the one before it, so that the
 	// result is hardly larger than in one go.
