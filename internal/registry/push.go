@@ -140,8 +140,11 @@ func (c *Client) pushBlobs(ctx context.Context, repo artifact.Repository, blobs 
 		mine, done := turn, make(chan struct{})
 		turn = done
 		group.Go(func() error {
-			defer close(done)
-			return c.pushBlob(ctx, repo, blob, mine)
+			err := c.pushBlob(ctx, repo, blob, mine)
+			if err == nil { // else no other has its turn
+				close(done)
+			}
+			return err
 		})
 	}
 	return group.Wait()
