@@ -117,21 +117,22 @@ func refusals(steps []plan.Step) []*Failure {
 // comes of that, all else of the stage is done.
 func (w *Writer) writeStage(ctx context.Context, order object.Order, steps []plan.Step, out *Result) {
 	byWave := map[int][]plan.Step{}
-	var waves [][]plan.Step // of one step each
+	var alone []plan.Step
 	for _, s := range steps {
 		switch {
 		case s.Action != plan.Create && s.Action != plan.Configure && s.Action != plan.Replace:
 		case s.Unrehearsed != "":
-			waves = append(waves, []plan.Step{s})
+			alone = append(alone, s)
 		default:
 			wave := order.WaveOf(s.ID)
 			byWave[wave] = append(byWave[wave], s)
 		}
 	}
-	for _, wave := range slices.Backward(slices.Sorted(maps.Keys(byWave))) {
-		waves = slices.Insert(waves, 0, byWave[wave])
+	var waves [][]plan.Step
+	for _, wave := range slices.Sorted(maps.Keys(byWave)) {
+		waves = append(waves, byWave[wave])
 	}
-	for _, wave := range waves {
+	for _, wave := range slices.AppendSeq(waves, slices.Chunk(alone, 1)) {
 		if len(out.Failures) == 0 {
 			w.writeWave(ctx, wave, out)
 		}
