@@ -172,16 +172,9 @@ func foreignOwners(u *unstructured.Unstructured, self plan.Owner) []plan.Owner {
 // findClaimants looks up who else has the objects that would be deleted. It asks only if there are
 // any.
 func (r *run) findClaimants(ctx context.Context) error {
-	wanted := map[object.ID]bool{}
-	for _, want := range r.facts.Wants {
-		wanted[want.ID] = true
-	}
-	var going []object.ID
-	for id, entry := range r.req.Record {
-		if !wanted[id] && plan.DecideStale(r.facts, entry, r.req.Policy).Action == plan.Delete {
-			going = append(going, id)
-		}
-	}
+	going := slices.DeleteFunc(r.left(), func(id object.ID) bool {
+		return plan.DecideStale(r.facts, r.req.Record[id], r.req.Policy).Action != plan.Delete
+	})
 	if len(going) == 0 || r.req.Claimants == nil {
 		return nil
 	}
@@ -191,6 +184,21 @@ func (r *run) findClaimants(ctx context.Context) error {
 		return fmt.Errorf("finding out who else has what left the set: %w", err)
 	}
 	return nil
+}
+
+// left returns what is on record and not in the set.
+func (r *run) left() []object.ID {
+	wanted := map[object.ID]bool{}
+	for _, want := range r.facts.Wants {
+		wanted[want.ID] = true
+	}
+	var out []object.ID
+	for id := range r.req.Record {
+		if !wanted[id] {
+			out = append(out, id)
+		}
+	}
+	return out
 }
 
 // finish makes the facts final: what was neither read nor asked about stays unknown, and says so.

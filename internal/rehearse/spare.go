@@ -6,14 +6,13 @@ import (
 	"context"
 	"slices"
 
-	"github.com/kustomizer/kustomizer/internal/object"
 	"github.com/kustomizer/kustomizer/internal/plan"
 )
 
 // spare notes the one object of the set that is in doubt, where there is just one, and it may be
 // applied without a rehearsal. Where the plan may have to be shown to somebody, all is rehearsed.
 func (r *run) spare(ctx context.Context) error {
-	if !r.req.Spare || r.leaves() {
+	if !r.req.Spare || r.req.Policy.Prune && len(r.left()) > 0 { // what left may be deleted: that is no single change
 		return nil
 	}
 	err := r.cluster.Each(ctx, len(r.facts.Wants), func(ctx context.Context, i int) error { return r.prove(ctx, &r.facts.Wants[i]) })
@@ -27,23 +26,6 @@ func (r *run) spare(ctx context.Context) error {
 		r.facts.Rehearsals[want.ID] = plan.Rehearsal{Spared: true}
 	}
 	return nil
-}
-
-// leaves says whether anything on record may be deleted because it is not in the set.
-func (r *run) leaves() bool {
-	if !r.req.Policy.Prune {
-		return false
-	}
-	wanted := map[object.ID]bool{}
-	for _, want := range r.facts.Wants {
-		wanted[want.ID] = true
-	}
-	for id := range r.req.Record {
-		if !wanted[id] {
-			return true
-		}
-	}
-	return false
 }
 
 // prove notes an object that is proven to be as wanted.
