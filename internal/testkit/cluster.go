@@ -59,7 +59,7 @@ type Env struct {
 	Kube    kubernetes.Interface
 	Dynamic dynamic.Interface
 
-	authority *authority
+	authority *Authority
 	marker    Identity
 	audit     *auditLog
 }

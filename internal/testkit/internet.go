@@ -3,31 +3,22 @@
 package testkit
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"io"
 	"log"
-	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
 )
 
 // Internet is a proxy on loopback behind which hosts with well-known names are served by a test, with
 // certificates that a program accepts which runs with [Internet.Env]. There are no other hosts.
 type Internet struct {
 	hosts     map[string]http.Handler
-	authority *x509.Certificate
-	key       *ecdsa.PrivateKey
+	authority *Authority
 	file      string
 	proxy     *httptest.Server
 	server    *httptest.Server
@@ -36,8 +27,14 @@ type Internet struct {
 // NewInternet serves hosts until the test ends.
 func NewInternet(t testing.TB, hosts map[string]http.Handler) *Internet {
 	t.Helper()
-	n := &Internet{hosts: hosts, file: filepath.Join(t.TempDir(), "internet-ca.pem")}
-	n.makeAuthority(t)
+	authority, err := NewAuthority()
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := &Internet{hosts: hosts, authority: authority, file: filepath.Join(t.TempDir(), "internet-ca.pem")}
+	if err := os.WriteFile(n.file, authority.PEM, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	quiet := log.New(io.Discard, "", 0)
 	n.server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if handler := n.hosts[r.Host]; handler != nil {
@@ -90,39 +87,8 @@ func (n *Internet) connect(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.Copy(here, there)
 }
 
-func (n *Internet) makeAuthority(t testing.TB) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "authority of a test"}, IsCA: true, BasicConstraintsValid: true,
-		KeyUsage: x509.KeyUsageCertSign, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if n.authority, err = x509.ParseCertificate(der); err != nil {
-		t.Fatal(err)
-	}
-	n.key = key
-	if err := os.WriteFile(n.file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // certificate makes one for the host that is asked for.
 func (n *Internet) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: "host of a test"}, DNSNames: []string{hello.ServerName},
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, n.authority, &n.key.PublicKey, n.key)
-	if err != nil {
-		return nil, err
-	}
-	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: n.key}, nil
+	pair, err := n.authority.Serve(hello.ServerName)
+	return &pair, err
 }

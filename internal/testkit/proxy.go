@@ -87,7 +87,7 @@ func FaultProxy(t testing.TB, e *Env, user Identity, hook Hook) *Proxy {
 	if err != nil {
 		t.Fatalf("connecting the proxy: %v", err)
 	}
-	cert, err := e.authority.serve()
+	cert, err := e.authority.Serve()
 	if err != nil {
 		t.Fatalf("issuing the proxy's certificate: %v", err)
 	}
