@@ -6,6 +6,8 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"strconv"
 	"testing"
@@ -55,6 +57,36 @@ func BenchmarkExtract(b *testing.B) {
 		to := filepath.Join(dir, strconv.Itoa(n))
 		if _, err := artifact.Extract(b.Context(), bytes.NewReader(content), layer.MediaType, to, artifact.Limits{}); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkPackTree packs ten megabytes in a thousand small files, as bench/artifacts pushes them.
+func BenchmarkPackTree(b *testing.B) {
+	dir, source := b.TempDir(), rand.New(rand.NewPCG(1, 2)) //nolint:gosec // the same tree each time
+	for i := range 1000 {
+		sub := filepath.Join(dir, "dir-"+strconv.Itoa(i/20))
+		if err := os.MkdirAll(sub, 0o755); err != nil {
+			b.Fatal(err)
+		}
+		var content []byte
+		for line := range 300 {
+			content = fmt.Appendf(content, "settings-%d: \"#%x\"\n", line, source.Uint64())
+		}
+		if err := os.WriteFile(filepath.Join(sub, "file-"+strconv.Itoa(i)+".yaml"), content, 0o600); err != nil {
+			b.Fatal(err)
+		}
+	}
+	spool := b.TempDir()
+	b.SetBytes(10 << 20)
+	b.ReportAllocs()
+	for b.Loop() {
+		packed, _, err := artifact.PackTree(b.Context(), artifact.Tree{Dir: dir}, artifact.Metadata{}, artifact.PackOptions{}, spool)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if packed.Digest == "" {
+			b.Fatal("no digest")
 		}
 	}
 }

@@ -31,104 +31,93 @@ const (
 
 // compressor writes one gzip member whose header holds neither name nor time, and always the same
 // operating system. Pieces are compressed beside each other; the bytes that come out don't depend on
-// how many. Memory is bounded by the number of pieces at work, and is used anew.
+// how many. There is one piece more than can be at work at once, and no other: memory is bounded.
 type compressor struct {
 	dst     io.Writer
-	block   []byte
-	window  []byte
+	piece   *piece // is being filled
 	crc     uint32
 	size    uint32
-	queue   chan chan piece
+	queue   chan *piece // in their order
 	written chan error
-	idle    chan *flate.Writer // their tables are large
-	blocks  chan []byte
-	buffers chan *bytes.Buffer
+	idle    chan *piece
+	writers chan *flate.Writer // their tables are large
 }
 
-// piece is a block, compressed.
+// piece is what is compressed in one go, and what came of it. It is used again and again.
 type piece struct {
-	bytes *bytes.Buffer
-	err   error
+	content []byte // the end of the piece before it, and what is compressed
+	known   int    // how much of that is the end of the piece before it
+	packed  bytes.Buffer
+	done    chan error
 }
 
 func newCompressor(dst io.Writer) *compressor {
 	workers := min(runtime.GOMAXPROCS(0), mostCompressors)
 	c := &compressor{
-		dst: dst, queue: make(chan chan piece, workers), written: make(chan error, 1),
-		idle: make(chan *flate.Writer, workers), blocks: make(chan []byte, workers), buffers: make(chan *bytes.Buffer, workers),
+		dst: dst, piece: newPiece(), queue: make(chan *piece, workers+1), written: make(chan error, 1),
+		idle: make(chan *piece, workers+1), writers: make(chan *flate.Writer, workers+1),
+	}
+	for range workers {
+		c.idle <- newPiece()
 	}
 	go c.write()
 	return c
 }
 
-// take returns something to be used anew, or the zero value; give keeps it for that, if there is room.
-func take[T any](from chan T) (t T) {
-	select {
-	case t = <-from:
-	default:
-	}
-	return t
+// newPiece makes room for a whole piece. What of it is not used costs nothing but its address.
+func newPiece() *piece {
+	return &piece{content: make([]byte, 0, windowBytes+blockBytes), done: make(chan error, 1)}
 }
 
-func give[T any](to chan T, t T) {
-	select {
-	case to <- t:
-	default:
-	}
+// room returns how much more fits.
+func (p *piece) room() int { return p.known + blockBytes - len(p.content) }
+
+// follow empties the piece but for the end of the one before it.
+func (p *piece) follow(before *piece) {
+	p.content = append(p.content[:0], before.content[max(0, len(before.content)-windowBytes):]...)
+	p.known = len(p.content)
 }
 
 // write writes the pieces in their order.
 func (c *compressor) write() {
 	const osUnknown = 255
 	_, failed := c.dst.Write([]byte{0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, osUnknown})
-	for next := range c.queue {
-		p := <-next
+	for p := range c.queue {
+		err := <-p.done
 		if failed == nil {
-			failed = p.err
+			failed = err
 		}
 		if failed == nil {
-			_, failed = c.dst.Write(p.bytes.Bytes())
+			_, failed = c.dst.Write(p.packed.Bytes())
 		}
-		give(c.buffers, p.bytes)
+		c.idle <- p
 	}
 	c.written <- failed
 }
 
 // Write implements io.Writer. What goes wrong further on is told by Close.
-func (c *compressor) Write(p []byte) (int, error) {
-	c.crc = crc32.Update(c.crc, crc32.IEEETable, p)
-	c.size += uint32(len(p)) //nolint:gosec // gzip counts modulo 2^32
-	for rest := p; len(rest) > 0; {
-		if len(c.block) == blockBytes {
+func (c *compressor) Write(b []byte) (int, error) {
+	c.crc = crc32.Update(c.crc, crc32.IEEETable, b)
+	c.size += uint32(len(b)) //nolint:gosec // gzip counts modulo 2^32
+	for rest := b; len(rest) > 0; {
+		if c.piece.room() == 0 {
+			full := c.piece
 			c.send(false)
+			c.piece = <-c.idle
+			c.piece.follow(full)
 		}
-		if c.block == nil {
-			c.block = c.newBlock()
-		}
-		n := min(blockBytes-len(c.block), len(rest))
-		c.block = append(c.block, rest[:n]...)
+		n := min(c.piece.room(), len(rest))
+		c.piece.content = append(c.piece.content, rest[:n]...)
 		rest = rest[n:]
 	}
-	return len(p), nil
+	return len(b), nil
 }
 
-// newBlock makes room for a whole block. What of it is not used costs nothing but its address.
-func (c *compressor) newBlock() []byte {
-	if used := take(c.blocks); used != nil {
-		return used[:0]
-	}
-	return make([]byte, 0, blockBytes)
-}
-
-// send hands the block over to be compressed.
+// send hands the piece over to be compressed.
 func (c *compressor) send(last bool) {
-	block, window, done := c.block, c.window, make(chan piece, 1)
-	c.window, c.block = bytes.Clone(block[max(0, len(block)-windowBytes):]), nil
-	c.queue <- done
-	go func() {
-		done <- c.compress(block, window, last)
-		give(c.blocks, block)
-	}()
+	p := c.piece
+	c.queue <- p
+	go func() { p.done <- c.compress(p, last) }()
 }
 
 // Close writes what is left and says what went wrong, if anything did.
@@ -143,30 +132,34 @@ func (c *compressor) Close() error {
 	return err
 }
 
-// compress compresses a block, to the same bytes whether the writer was used before or not.
-func (c *compressor) compress(block, window []byte, last bool) piece {
-	b := take(c.buffers)
-	if b == nil {
-		b = bytes.NewBuffer(make([]byte, 0, len(block)/2+windowBytes))
-	}
-	b.Reset()
-	w, err := take(c.idle), error(nil)
-	if w == nil {
-		w, err = flate.NewWriterDict(b, compressionLevel, window)
-	} else {
-		w.ResetDict(b, window)
-	}
+// compress compresses a piece, to the same bytes whether the writer was used before or not.
+func (c *compressor) compress(p *piece, last bool) error {
+	p.packed.Reset()
+	p.packed.Grow(len(p.content) / 2) // more than most need
+	w, err := c.writer(&p.packed, p.content[:p.known])
 	if err != nil {
-		return piece{bytes: b, err: err}
+		return err
 	}
-	if _, err := w.Write(block); err != nil {
-		return piece{bytes: b, err: err}
+	if _, err := w.Write(p.content[p.known:]); err != nil {
+		return err
 	}
 	if last {
 		err = w.Close()
 	} else {
 		err = w.Flush()
 	}
-	give(c.idle, w)
-	return piece{bytes: b, err: err}
+	c.writers <- w
+	return err
+}
+
+// writer returns a writer that is at work for no other piece. There are hardly ever more than workers:
+// of the pieces one is being filled, but for the end.
+func (c *compressor) writer(to io.Writer, window []byte) (*flate.Writer, error) {
+	select {
+	case w := <-c.writers:
+		w.ResetDict(to, window)
+		return w, nil
+	default:
+		return flate.NewWriterDict(to, compressionLevel, window)
+	}
 }

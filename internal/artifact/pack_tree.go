@@ -54,16 +54,18 @@ func PackTree(ctx context.Context, t Tree, meta Metadata, opts PackOptions, spoo
 		return nil, nil, fmt.Errorf("packing a directory: %w", err)
 	}
 	defer layer.abandon()
-	var files []string
+	files := &opener{root: root}
+	defer files.close()
+	var names []string
 	for _, e := range entries {
 		if err := ctx.Err(); err != nil {
 			return nil, nil, err
 		}
-		if err := layer.add(root, e); err != nil {
+		if err := layer.add(files, e); err != nil {
 			return nil, nil, fmt.Errorf("packing %s: %w", filepath.Join(t.Dir, filepath.FromSlash(e.path)), err)
 		}
 		if !e.dir {
-			files = append(files, e.path)
+			names = append(names, e.path)
 		}
 	}
 	blob, diffID, err := layer.finish(t.Limits)
@@ -71,7 +73,7 @@ func PackTree(ctx context.Context, t Tree, meta Metadata, opts PackOptions, spoo
 		return nil, nil, fmt.Errorf("packing a directory: %w", err)
 	}
 	packed, err := packLayer(blob, diffID, diffID.Hex(), meta, opts)
-	return packed, files, err
+	return packed, names, err
 }
 
 // treeEntry is a file or directory that is packed.
@@ -117,12 +119,42 @@ func newLayerWriter(spool string, opts PackOptions) (*layerWriter, error) {
 	return w, nil
 }
 
+// opener opens files of a tree. Most lie beside the one before: the way to them is gone once.
+type opener struct {
+	root *os.Root
+	at   string   // with slashes, one at the end; empty for nowhere
+	dir  *os.Root // what is there
+}
+
+func (o *opener) open(name string) (*os.File, error) {
+	at, base := path.Split(name)
+	if at != o.at {
+		o.close()
+		if dir, err := o.root.OpenRoot(filepath.FromSlash(path.Clean(at))); err == nil {
+			o.at, o.dir = at, dir
+		}
+	}
+	if o.dir != nil {
+		if f, err := o.dir.Open(base); err == nil {
+			return f, nil
+		}
+	}
+	return o.root.Open(filepath.FromSlash(name)) // a link may lead out of its directory, not out of the tree
+}
+
+func (o *opener) close() {
+	if o.dir != nil {
+		_ = o.dir.Close() // it was only read from
+	}
+	o.at, o.dir = "", nil
+}
+
 // add writes an entry whose header says nothing about who packed it, or when.
-func (w *layerWriter) add(root *os.Root, e treeEntry) error {
+func (w *layerWriter) add(files *opener, e treeEntry) error {
 	if e.dir {
 		return writeHeader(w.tar, e.path+"/", tar.TypeDir, 0)
 	}
-	f, err := root.Open(filepath.FromSlash(e.path))
+	f, err := files.open(e.path)
 	if err != nil {
 		return err
 	}

@@ -114,10 +114,19 @@ func (t *tree) add(name, clean string, dir bool) *RefusedError {
 }
 
 func (t *tree) fold(name, at string) *RefusedError {
-	key := norm.NFC.String(t.caser.String(norm.NFD.String(at)))
+	key := t.folding(at)
 	if other, seen := t.folded[key]; seen && other != at {
 		return refuse(PathCollides, name, "it is the same file as %q on systems that ignore case or accents' form", clip(other))
 	}
 	t.folded[key] = at
 	return nil
+}
+
+// folding returns what a forgiving file system takes as the same. Most paths are ASCII, of which that
+// is the lower case.
+func (t *tree) folding(at string) string {
+	if !strings.ContainsFunc(at, func(r rune) bool { return r > unicode.MaxASCII }) {
+		return strings.ToLower(at)
+	}
+	return norm.NFC.String(t.caser.String(norm.NFD.String(at)))
 }
