@@ -38,7 +38,7 @@ require (
 	github.com/theupdateframework/go-tuf/v2 v2.4.2 // fetches Sigstore's trusted root, with bounds of our own
 	go.yaml.in/yaml/v4 v4.0.0 // YAML with line and column, and no values lost
 	golang.org/x/crypto v0.57.0 // what is wrong with an SSH key that artifacts are to be decrypted with
-	golang.org/x/crypto/x509roots/fallback v0.0.0-20261030153154-30a33513ff6d // CA roots for the image, which has none of its own
+	golang.org/x/crypto/x509roots/fallback v0.0.0-20261030153154-30a33513ff6d // CA roots for the image, and for systems that have none
 	golang.org/x/sync v0.24.0 // errgroup: bounded fan-out
 	golang.org/x/sys v0.49.0 // tests: a terminal on which questions are answered
 	golang.org/x/term v0.47.0 // whether there is a terminal; a password without echo

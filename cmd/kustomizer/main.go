@@ -10,8 +10,6 @@ import (
 	"context"
 	"os"
 
-	_ "golang.org/x/crypto/x509roots/fallback" // trust roots for images that have none
-
 	"github.com/kustomizer/kustomizer/internal/cli"
 	_ "github.com/kustomizer/kustomizer/internal/memory" // garbage is collected less often, from the beginning
 )
@@ -24,5 +22,6 @@ func main() { os.Exit(run()) }
 func run() int {
 	ctx, stop := cli.WithSignals(context.Background())
 	defer stop()
+	trustSomebody()
 	return cli.Run(ctx, cli.Program{Path: os.Args[0], Version: version}, os.Args[1:], cli.OSStreams())
 }

@@ -29,7 +29,7 @@ const registryPassword = "a-password-only-for-tests"
 // TestMain lets the scripts run this test binary as the command, under each of its names.
 func TestMain(m *testing.M) {
 	program := func() { os.Exit(run()) }
-	testscript.Main(m, map[string]func(){"kustomizer": program, "flux": program, "kubectl-kustomizer": program})
+	testscript.Main(m, map[string]func(){"kustomizer": program, "flux": program, "kubectl-kustomizer": program, "verify-roots": verifyRoots})
 }
 
 // TestScripts runs what needs no cluster. A script reads like the manual: a case each, with a
