@@ -11,7 +11,8 @@ import (
 	"os"
 
 	"github.com/kustomizer/kustomizer/internal/cli"
-	_ "github.com/kustomizer/kustomizer/internal/memory" // garbage is collected less often, from the beginning
+	_ "github.com/kustomizer/kustomizer/internal/memory"           // garbage is collected less often, from the beginning
+	_ "github.com/kustomizer/kustomizer/internal/memory/hugepages" // and lies on huge pages
 )
 
 // version is set when a release is built.

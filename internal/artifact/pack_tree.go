@@ -135,11 +135,11 @@ func (o *opener) open(name string) (*os.File, error) {
 		}
 	}
 	if o.dir != nil {
-		if f, err := o.dir.Open(base); err == nil {
+		if f, err := o.dir.OpenFile(base, toRead, 0); err == nil {
 			return f, nil
 		}
 	}
-	return o.root.Open(filepath.FromSlash(name)) // a link may lead out of its directory, not out of the tree
+	return o.root.OpenFile(filepath.FromSlash(name), toRead, 0) // a link may lead out of its directory, not out of the tree
 }
 
 func (o *opener) close() {
@@ -162,14 +162,35 @@ func (w *layerWriter) add(files *opener, e treeEntry) error {
 	if err := writeHeader(w.tar, e.path, tar.TypeReg, e.size); err != nil {
 		return err
 	}
-	n, err := io.CopyBuffer(onlyWriter{w.tar}, io.LimitReader(f, e.size), w.buffer)
+	n, err := w.copy(f, e.size)
 	if err != nil {
 		return err
 	}
-	if more, _ := f.Read(w.buffer[:1]); n != e.size || more > 0 {
+	if n != e.size {
 		return errors.New("the file changed while it was read")
 	}
 	return nil
+}
+
+// copy writes what a file of that size holds, and returns how much that is: where it is more, no more
+// than that is known. A small file is read at one go, since a file gives all that it has.
+func (w *layerWriter) copy(f io.Reader, size int64) (int64, error) {
+	for n := int64(0); ; {
+		room := w.buffer[:min(int64(len(w.buffer)), size-n+1)]
+		got, err := f.Read(room)
+		if n += int64(got); n > size {
+			return n, nil
+		}
+		if _, failed := w.tar.Write(room[:got]); failed != nil {
+			return n, failed
+		}
+		if errors.Is(err, io.EOF) || err == nil && n == size && got < len(room) {
+			return n, nil
+		}
+		if err != nil {
+			return n, err
+		}
+	}
 }
 
 // writeHeader leaves out everything that differs between machines. Names that the oldest form of tar

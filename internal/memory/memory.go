@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package memory decides how often garbage is collected, and on what pages it lies until then. It is
-// imported for that alone.
+// Package memory decides how often garbage is collected. It is imported for that alone.
 package memory
 
 import (
@@ -25,6 +24,5 @@ func collectLater(args []string) bool {
 	const percent, limit = 400, 320 << 20
 	debug.SetGCPercent(percent)
 	debug.SetMemoryLimit(limit)
-	_ = onHugePages() // without, it is as it was
 	return true
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package memory
+package hugepages
 
 import (
 	"errors"
@@ -15,7 +15,7 @@ import (
 // TestTheHeapAsksForHugePages looks for what the kernel took down of its memory. One that has no huge
 // pages says that the advice is invalid.
 func TestTheHeapAsksForHugePages(t *testing.T) {
-	err := onHugePages()
+	err := ask()
 	maps, problem := os.ReadFile("/proc/self/smaps")
 	if problem != nil {
 		t.Fatal(problem)
@@ -33,9 +33,35 @@ func TestTheHeapAsksForHugePages(t *testing.T) {
 func TestRoomForTheHeapIsNotTaken(t *testing.T) {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	_ = onHugePages() // whether there are any does not matter here
+	_ = ask() // whether there are any does not matter here
 	runtime.ReadMemStats(&after)
 	if after.HeapAlloc > before.HeapAlloc+(1<<20) {
 		t.Errorf("%d bytes are taken, before it was %d", after.HeapAlloc, before.HeapAlloc)
+	}
+}
+
+func TestTheAgentDoesNotAsk(t *testing.T) {
+	for line, want := range map[string]bool{
+		"kustomizer\x00controller\x00":                         true,
+		"kustomizer\x00--verbose\x00controller\x00--watch\x00": true,
+		"kustomizer\x00push\x00artifact\x00":                   false,
+		"kustomizer\x00controller.yaml\x00":                    false,
+		"controller\x00":                                       false,
+		"":                                                     false,
+	} {
+		if got := isAgent(line); got != want {
+			t.Errorf("%q is the agent: %t, want %t", line, got, want)
+		}
+	}
+	if line := commandLine(); !strings.HasPrefix(line, os.Args[0]+"\x00") {
+		t.Errorf("the command line is %q, want that of %s", line, os.Args[0])
+	}
+}
+
+func TestWhoSetsTheHeapHasItAsItIs(t *testing.T) {
+	t.Setenv("GOGC", "")
+	t.Setenv("GOMEMLIMIT", "1GiB")
+	if askInCommands() {
+		t.Error("it asked, though GOMEMLIMIT is set")
 	}
 }
