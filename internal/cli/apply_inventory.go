@@ -295,9 +295,11 @@ func (a *app) dryRunInventory(ctx context.Context, engine *deploy.Engine, req de
 	if err != nil {
 		return err
 	}
+	var lines []string
 	for _, s := range slices.Concat(p.Steps, p.Stale) {
-		a.ui.Result("%s (dry run)", planLine(s))
+		lines = append(lines, planLine(s)+" (dry run)")
 	}
+	a.ui.Results(lines)
 	if refused := p.Refused(); len(refused) > 0 {
 		return &deploy.RefusedError{Steps: refused}
 	}

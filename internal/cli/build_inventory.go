@@ -57,13 +57,20 @@ func newBuildInventoryCmd(a *app) *cobra.Command {
 	return cmd
 }
 
+// names returns how objects are named in lists.
+func names(objs []*unstructured.Unstructured) []string {
+	out := make([]string, 0, len(objs))
+	for _, u := range objs {
+		out = append(out, object.Of(u).String())
+	}
+	return out
+}
+
 // printObjects writes objects as YAML documents, as a list in JSON, or by name.
 func (a *app) printObjects(o output, objs []*unstructured.Unstructured) error {
 	switch o.format {
 	case formatName:
-		for _, u := range objs {
-			a.ui.Result("%s", object.Of(u))
-		}
+		a.ui.Results(names(objs))
 		return nil
 	case formatJSON:
 		items := make([]any, len(objs))

@@ -232,7 +232,9 @@ func yamlOf(u *unstructured.Unstructured) (string, error) {
 }
 
 func (a *app) showLines(text string) {
+	var lines []string
 	for line := range strings.Lines(text) {
-		a.ui.Result("%s", strings.TrimRight(line, "\n"))
+		lines = append(lines, strings.TrimRight(line, "\n"))
 	}
+	a.ui.Results(lines)
 }

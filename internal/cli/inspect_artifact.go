@@ -163,19 +163,18 @@ func (a *app) showInspection(out output, imagesOnly bool, got deploy.Inspection)
 	case out.structured():
 		return a.print(out, result)
 	case imagesOnly:
-		for _, image := range result.Images {
-			a.ui.Result("%s", image)
-		}
+		a.ui.Results(result.Images)
 		return nil
 	}
 	a.showHeader(result)
-	a.ui.Result("Resources:")
+	lines := []string{"Resources:"}
 	for _, o := range result.Objects {
-		a.ui.Result("- %s", o.shown)
+		lines = append(lines, "- "+o.shown)
 		for _, image := range o.Images {
-			a.ui.Result("  - %s", image)
+			lines = append(lines, "  - "+image)
 		}
 	}
+	a.ui.Results(lines)
 	return nil
 }
 

@@ -99,9 +99,11 @@ func (a *app) table(header []string, rows [][]string) {
 			widths[j] = max(widths[j], utf8.RuneCountInString(cell))
 		}
 	}
-	for _, row := range clean {
-		a.ui.Result("%s", tableLine(row, widths))
+	lines := make([]string, len(clean))
+	for i, row := range clean {
+		lines[i] = tableLine(row, widths)
 	}
+	a.ui.Results(lines)
 }
 
 func tableLine(row []string, widths []int) string {

@@ -107,6 +107,18 @@ func (p *printer) Result(format string, args ...any) {
 	p.Data([]byte(p.inert(report.Clean(fmt.Sprintf(format, args...))) + "\n"))
 }
 
+// Results writes many lines to standard output at one go: each by itself would be a call of the system.
+func (p *printer) Results(lines []string) {
+	if len(lines) == 0 {
+		return
+	}
+	var b strings.Builder
+	for _, line := range lines {
+		b.WriteString(p.inert(report.Clean(line)) + "\n")
+	}
+	p.Data([]byte(b.String()))
+}
+
 // inert returns a line that is only shown.
 func (p *printer) inert(line string) string {
 	if p.workflow {

@@ -12,7 +12,6 @@ import (
 
 	"github.com/kustomizer/kustomizer/internal/artifact"
 	"github.com/kustomizer/kustomizer/internal/deploy"
-	"github.com/kustomizer/kustomizer/internal/object"
 )
 
 func newPushCmd(a *app) *cobra.Command {
@@ -197,18 +196,14 @@ func (f *pushArtifact) build(ctx context.Context, a *app) ([]*unstructured.Unstr
 		return nil, err
 	}
 	if !f.structured() {
-		for _, u := range objs {
-			a.ui.Result("%s", object.Of(u))
-		}
+		a.ui.Results(names(objs))
 	}
 	return objs, nil
 }
 
 func (f *pushArtifact) say(a *app, req deploy.PublishRequest, got deploy.Published) error {
 	if !f.structured() {
-		for _, file := range got.Files {
-			a.ui.Result("%s", file)
-		}
+		a.ui.Results(got.Files)
 	}
 	a.ui.Note("published digest %s", got.Pinned)
 	if !got.Sent {
@@ -223,11 +218,8 @@ func (f *pushArtifact) say(a *app, req deploy.PublishRequest, got deploy.Publish
 		URL: got.Pinned.URL(), Repository: req.Tag.Repository().String(), Tag: req.Tag.Name(),
 		Digest: got.Pinned.Digest().String(), Sent: got.Sent, Size: got.Size,
 		Source: req.Metadata.Source, Revision: req.Metadata.Revision,
-		Tags: taggedResults(got.Tags), Objects: []string{}, Files: got.Files,
+		Tags: taggedResults(got.Tags), Objects: names(req.Objects), Files: got.Files,
 		Signatures: signedResults(got.Pinned.Digest().String(), got.Signed),
-	}
-	for _, u := range req.Objects {
-		result.Objects = append(result.Objects, object.Of(u).String())
 	}
 	return a.print(f.output, result)
 }

@@ -11,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kustomizer/kustomizer/internal/deploy"
-	"github.com/kustomizer/kustomizer/internal/object"
 	"github.com/kustomizer/kustomizer/internal/plan"
 	"github.com/kustomizer/kustomizer/internal/registry"
 )
@@ -48,10 +47,7 @@ func (a *app) tellPublished(cmd *cobra.Command, req deploy.PublishRequest, got d
 		asOutput("sent", got.Sent),
 	}
 	return a.tellWorkflow(outputs, func() ([]string, error) {
-		contents := slices.Clone(got.Files)
-		for _, u := range req.Objects {
-			contents = append(contents, object.Of(u).String())
-		}
+		contents := slices.Concat(got.Files, names(req.Objects))
 		what := "objects"
 		if req.Tree != nil {
 			what = "files"
