@@ -8,6 +8,7 @@ require (
 	k8s.io/apimachinery v0.37.2 // of the versions that the project itself has, so that nothing is compiled twice
 	k8s.io/client-go v0.37.2 // kubeconfigs
 	sigs.k8s.io/controller-runtime v0.25.2 // the client that fluxcd/pkg/ssa wants
+	sigs.k8s.io/yaml v1.6.0 // the manifests of the bare client
 )
 
 require (
@@ -91,5 +92,4 @@ require (
 	sigs.k8s.io/kustomize/kyaml v0.21.1 // indirect
 	sigs.k8s.io/randfill v1.0.0 // indirect
 	sigs.k8s.io/structured-merge-diff/v6 v6.4.2 // indirect
-	sigs.k8s.io/yaml v1.6.0 // indirect
 )

@@ -56,7 +56,7 @@ func newBench(o options) (*bench, error) {
 func (b *bench) close() { _ = os.RemoveAll(b.dir) } // temporary files at worst
 
 // series lets each tool have its turn as often as was asked for, in another order each time.
-func (b *bench) series(ctx context.Context, added time.Duration) (figures, error) {
+func (b *bench) series(ctx context.Context, added time.Duration) (*figures, error) {
 	tools, err := b.tools()
 	if err != nil {
 		return nil, err
@@ -66,8 +66,14 @@ func (b *bench) series(ctx context.Context, added time.Duration) (figures, error
 		return nil, err
 	}
 	defer stop()
-	out := figures{}
+	out := newFigures()
 	for i := range b.runs {
+		took, err := b.floor(ctx, config)
+		if err != nil {
+			return nil, fmt.Errorf("measuring the floor: %w", err)
+		}
+		fmt.Fprintf(os.Stderr, "%-11s %-12s %7.2f s\n", "floor", first, took.Seconds())
+		out.floors = append(out.floors, took)
 		for j := range tools {
 			t := tools[(i+j)%len(tools)]
 			if t.slow && i >= b.slow {
@@ -111,7 +117,7 @@ func (b *bench) connect(ctx context.Context, added time.Duration) (config string
 }
 
 // turn runs all phases of a tool, in a namespace of its own that is gone when it returns.
-func (b *bench) turn(ctx context.Context, t tool, config string, out figures) (err error) {
+func (b *bench) turn(ctx context.Context, t tool, config string, out *figures) (err error) {
 	b.count++
 	namespace := fmt.Sprintf("bench-%d", b.count)
 	base, other := filepath.Join(b.dir, "base.yaml"), filepath.Join(b.dir, "changed.yaml")

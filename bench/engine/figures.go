@@ -11,29 +11,34 @@ import (
 	"github.com/kustomizer/kustomizer/bench/internal/measure"
 )
 
-// figures are all samples, by tool and phase.
-type figures map[string]map[phase]*series
+// figures are all samples, by tool and phase, and what the API server takes for a first apply at least.
+type figures struct {
+	tools  map[string]map[phase]*series
+	floors []time.Duration
+}
+
+func newFigures() *figures { return &figures{tools: map[string]map[phase]*series{}} }
 
 type series struct {
 	samples  []measure.Sample
 	requests []int64
 }
 
-func (f figures) add(tool string, p phase, s measure.Sample, requests int) {
-	if f[tool] == nil {
-		f[tool] = map[phase]*series{}
+func (f *figures) add(tool string, p phase, s measure.Sample, requests int) {
+	if f.tools[tool] == nil {
+		f.tools[tool] = map[phase]*series{}
 	}
-	if f[tool][p] == nil {
-		f[tool][p] = &series{}
+	if f.tools[tool][p] == nil {
+		f.tools[tool][p] = &series{}
 	}
-	f[tool][p].samples = append(f[tool][p].samples, s)
-	f[tool][p].requests = append(f[tool][p].requests, int64(requests))
+	f.tools[tool][p].samples = append(f.tools[tool][p].samples, s)
+	f.tools[tool][p].requests = append(f.tools[tool][p].requests, int64(requests))
 }
 
 // names returns the tools, ours first.
-func (f figures) names() []string {
+func (f *figures) names() []string {
 	var out []string
-	for name := range f {
+	for name := range f.tools {
 		out = append(out, name)
 	}
 	slices.SortFunc(out, func(a, b string) int { return strings.Compare(rank(a)+a, rank(b)+b) })
@@ -50,7 +55,7 @@ func rank(name string) string {
 const ours = "kustomizer"
 
 // markdown is a table of medians, one of ratios, and all raw values.
-func (f figures) markdown(added time.Duration) string {
+func (f *figures) markdown(added time.Duration) string {
 	var out strings.Builder
 	title := "No added latency"
 	if added > 0 {
@@ -58,21 +63,22 @@ func (f figures) markdown(added time.Duration) string {
 	}
 	fmt.Fprintf(&out, "### %s\n\nMedians: seconds (CPU seconds of the program itself, peak memory in MiB, requests).\n\n", title)
 	f.table(&out, f.names(), func(name string, p phase) string {
-		s := f[name][p]
+		s := f.tools[name][p]
 		return fmt.Sprintf("%.2f (%.2f, %d, %d)", measure.Median(measure.Walls(s.samples)).Seconds(),
 			measure.Median(measure.CPUs(s.samples)).Seconds(), measure.Median(measure.Peaks(s.samples)), measure.Median(s.requests))
 	})
-	if f[ours] != nil && len(f) > 1 {
+	if f.tools[ours] != nil && len(f.tools) > 1 {
 		fmt.Fprintf(&out, "How many times longer than %s:\n\n", ours)
 		others := slices.DeleteFunc(f.names(), func(name string) bool { return name == ours })
 		f.table(&out, others, func(name string, p phase) string {
-			return measure.Ratio(measure.Median(measure.Walls(f[name][p].samples)), measure.Median(measure.Walls(f[ours][p].samples)))
+			return measure.Ratio(measure.Median(measure.Walls(f.tools[name][p].samples)), measure.Median(measure.Walls(f.tools[ours][p].samples)))
 		})
 	}
+	f.floor(&out)
 	out.WriteString("Raw seconds:\n\n")
 	f.table(&out, f.names(), func(name string, p phase) string {
 		var raw []string
-		for _, wall := range measure.Walls(f[name][p].samples) {
+		for _, wall := range measure.Walls(f.tools[name][p].samples) {
 			raw = append(raw, fmt.Sprintf("%.2f", wall.Seconds()))
 		}
 		return strings.Join(raw, " ")
@@ -80,7 +86,21 @@ func (f figures) markdown(added time.Duration) string {
 	return out.String()
 }
 
-func (f figures) table(out *strings.Builder, names []string, cell func(name string, p phase) string) {
+// floor compares the first apply with what the API server takes for it.
+func (f *figures) floor(out *strings.Builder) {
+	if len(f.floors) == 0 || f.tools[ours] == nil {
+		return
+	}
+	least := measure.Median(f.floors)
+	fmt.Fprintf(out, "The floor of a first apply is %.2f s (of", least.Seconds())
+	for _, took := range f.floors {
+		fmt.Fprintf(out, " %.2f", took.Seconds())
+	}
+	fmt.Fprintf(out, "): the API server takes that for each object's dry run and apply, %d at a time, from a client that does nothing else. %s's takes %s that.\n\n",
+		inFlight, ours, measure.Ratio(measure.Median(measure.Walls(f.tools[ours][first].samples)), least))
+}
+
+func (f *figures) table(out *strings.Builder, names []string, cell func(name string, p phase) string) {
 	out.WriteString("| |")
 	for _, p := range phases() {
 		fmt.Fprintf(out, " %s |", p)
