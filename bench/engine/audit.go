@@ -4,9 +4,11 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"os"
+	"time"
 )
 
 // auditLog is the API server's: one line a request.
@@ -24,6 +26,24 @@ func (a auditLog) mark() mark {
 		m.offset = info.Size()
 	}
 	return m
+}
+
+// settle waits until hardly anything is asked of the API server any more: controllers go on after a
+// program has ended, and would take their time from what is measured next.
+func (a auditLog) settle(ctx context.Context) error {
+	const quiet, most = 16 << 10, 30 // bytes in a second, seconds
+	for range most {
+		before := a.mark()
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(time.Second):
+		}
+		if a.mark().offset-before.offset < quiet {
+			return nil
+		}
+	}
+	return fmt.Errorf("the API server did not come to rest in %d s", most)
 }
 
 // count returns how many requests came since from programs whose name begins so, watches not

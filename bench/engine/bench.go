@@ -138,6 +138,9 @@ func (b *bench) turn(ctx context.Context, t tool, config string, out *figures) (
 		case diff:
 			args, accept = t.diff(namespace, base), t.accept
 		}
+		if err := b.audit.settle(ctx); err != nil {
+			return err
+		}
 		requests := b.audit.mark()
 		sample, err := measure.Run(ctx, measure.Command{Args: args, Env: b.environment(config), Dir: b.dir, Accept: accept})
 		if err != nil {

@@ -44,6 +44,9 @@ func (b *bench) floor(ctx context.Context, config string) (took time.Duration, e
 	if err != nil {
 		return 0, err
 	}
+	if err := b.audit.settle(ctx); err != nil {
+		return 0, err
+	}
 	start := time.Now()
 	for _, query := range []string{"?fieldManager=floor&dryRun=All&fieldValidation=Strict", "?fieldManager=floor&fieldValidation=Ignore"} {
 		if err := send(ctx, client, server, patches, query); err != nil {
