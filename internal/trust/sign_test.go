@@ -119,6 +119,13 @@ func keySigner(t *testing.T, text []byte) trust.Signer {
 // newSigner signs with a key of its own.
 func newSigner(t *testing.T) trust.Signer {
 	t.Helper()
+	signer, _ := newKey(t)
+	return signer
+}
+
+// newKey is a signer's key, for tests that sign what no signer would.
+func newKey(t *testing.T) (trust.Signer, *ecdsa.PrivateKey) {
+	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -127,7 +134,7 @@ func newSigner(t *testing.T) trust.Signer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return keySigner(t, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+	return keySigner(t, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})), key
 }
 
 func keyPolicy(s trust.Signer) trust.Policy {
@@ -318,105 +325,6 @@ func (p *place) point(t *testing.T, tag artifact.Tag, m *artifact.Manifest, inde
 	}
 	if err := p.client.Point(t.Context(), tag, digest, mediaType, raw); err != nil {
 		t.Fatal(err)
-	}
-}
-
-func TestManySignaturesDoNotKeepAVerificationBusy(t *testing.T) {
-	t.Parallel()
-	p := newPlace(t, testkit.MemRegistry)
-	signer := newSigner(t)
-	p.sign(t, signer, trust.Tag)
-	tag, err := p.tag.Repository().Tag(artifact.ReferrersTag(p.pinned.Digest()) + ".sig")
-	if err != nil {
-		t.Fatal(err)
-	}
-	raw, d, err := p.client.TagManifest(t.Context(), tag)
-	if err != nil {
-		t.Fatal(err)
-	}
-	m, err := artifact.ParseManifest(raw, d.MediaType)
-	if err != nil {
-		t.Fatal(err)
-	}
-	good := m.Layers[0]
-	bad := good
-	bad.Annotations = map[string]string{"dev.cosignproject.cosign/signature": "AAAA"}
-	for n, trusted := range map[int]bool{30: true, 31: true, 32: false} {
-		m.Layers = nil
-		for range n {
-			m.Layers = append(m.Layers, bad)
-		}
-		m.Layers = append(m.Layers, good)
-		p.point(t, tag, m, false)
-		_, err = p.verify(t, p.pinned, keyPolicy(signer))
-		if trusted && err != nil {
-			t.Error(err)
-		}
-		if !trusted {
-			wantUntrusted(t, err, trust.TooMany, "more than 32")
-		}
-	}
-}
-
-// Of bundles, too, 32 are looked at: the others are in the list, and can't be found.
-func TestManyBundlesDoNotKeepAVerificationBusy(t *testing.T) {
-	t.Parallel()
-	p := newPlace(t, testkit.MemRegistry)
-	signer := newSigner(t)
-	p.sign(t, signer, trust.Bundle)
-	found, err := p.client.Referrers(t.Context(), p.pinned)
-	if err != nil || len(found) != 1 {
-		t.Fatalf("found %v, %v", found, err)
-	}
-	for n, trusted := range map[int]bool{30: true, 31: true, 32: false} {
-		listed := []artifact.Descriptor{}
-		for i := range n {
-			bad := found[0]
-			bad.Digest = artifact.DigestOf(fmt.Append(nil, i))
-			listed = append(listed, bad)
-		}
-		raw, err := artifact.Index(append(listed, found[0]))
-		if err != nil {
-			t.Fatal(err)
-		}
-		p.reg.Wrap(func(next http.Handler) http.Handler {
-			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				if !strings.HasSuffix(r.URL.Path, "/"+artifact.ReferrersTag(p.pinned.Digest())) {
-					next.ServeHTTP(w, r)
-					return
-				}
-				w.Header().Set("Content-Type", artifact.MediaTypeIndex)
-				_, _ = w.Write(raw)
-			})
-		})
-		_, err = p.verify(t, p.pinned, keyPolicy(signer))
-		if trusted && err != nil {
-			t.Errorf("behind %d others: %v", n, err)
-		}
-		if !trusted {
-			wantUntrusted(t, err, trust.TooMany, "more than 32")
-		}
-	}
-}
-
-// A bundle is read up to 1 MiB. Spaces behind it change nothing about what is signed.
-func TestSignaturesAreReadUpToALimit(t *testing.T) {
-	t.Parallel()
-	const limit = 1 << 20
-	for _, size := range []int{limit - 1, limit, limit + 1} {
-		p := newPlace(t, testkit.MemRegistry)
-		signer := newSigner(t)
-		p.sign(t, signer, trust.Bundle)
-		p.rewrite(t, trust.Bundle, func(content []byte) []byte {
-			return append(content, strings.Repeat(" ", size-len(content))...)
-		})
-		_, err := p.verify(t, p.pinned, keyPolicy(signer))
-		if size <= limit && err != nil {
-			t.Errorf("%d bytes: %v", size, err)
-		}
-		if size > limit {
-			wantUntrusted(t, err, trust.NotTrusted, "more than 1048576")
-		}
 	}
 }
 
