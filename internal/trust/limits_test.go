@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -147,6 +148,33 @@ func TestManySignaturesOfTheNotaryProjectDoNotKeepAVerificationBusy(t *testing.T
 	around(t, notationPolicy("strict", ca.Cert), p, func(t *testing.T, n int) {
 		listed := append(absent(other, signatureLimit), absent(good, n)...)
 		p.list(t, append(listed, good)...)
+	})
+}
+
+// TestManyBundlesInOneReferrerAreCounted guards against a limit that counted the referrers only.
+func TestManyBundlesInOneReferrerAreCounted(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t, testkit.MemRegistry)
+	signer := newSigner(t)
+	p.sign(t, signer, trust.Bundle)
+	raw, mediaType, err := p.client.Manifest(t.Context(), p.pinned.Repository().At(p.referrer(t).Digest))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := artifact.ParseManifest(raw, mediaType)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tag, err := p.tag.Repository().Tag(artifact.ReferrersTag(p.pinned.Digest()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := m.Layers[0]
+	bad := good
+	bad.Size = byteLimit + 1
+	around(t, keyPolicy(signer), p, func(t *testing.T, n int) {
+		m.Layers = append(slices.Repeat([]artifact.Descriptor{bad}, n), good)
+		p.point(t, tag, m, true)
 	})
 }
 

@@ -76,7 +76,7 @@ func likelyBundles(referrers []artifact.Descriptor) []artifact.Descriptor {
 	return out
 }
 
-// bundlesIn looks at the bundles in one referrer.
+// bundlesIn looks at the bundles in one referrer, which was counted for the first of them.
 func (v *verification) bundlesIn(ctx context.Context, d artifact.Descriptor) *Verified {
 	what := "bundle " + d.Digest.Short()
 	manifest, err := manifestAt(ctx, v.at, d.Digest)
@@ -88,9 +88,12 @@ func (v *verification) bundlesIn(ctx context.Context, d artifact.Descriptor) *Ve
 		v.reject(what, "it does not refer to the artifact")
 		return nil
 	}
-	for _, layer := range manifest.Layers {
-		if !strings.HasPrefix(layer.MediaType, bundleMediaTypePrefix) {
-			continue
+	layers := slices.DeleteFunc(manifest.Layers, func(d artifact.Descriptor) bool {
+		return !strings.HasPrefix(d.MediaType, bundleMediaTypePrefix)
+	})
+	for i, layer := range layers {
+		if i > 0 && !v.next() {
+			return nil
 		}
 		raw, err := v.at.Blob(ctx, layer)
 		if err != nil {
