@@ -174,6 +174,47 @@ func TestLinksAreResolvedWithinTheTreeOnly(t *testing.T) {
 	}
 }
 
+// TestALinkIntoAnotherDirectoryIsPackedAsACopy guards the way to files by the directory that they are in: a
+// link may lead out of that one.
+func TestALinkIntoAnotherDirectoryIsPackedAsACopy(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ links, copies map[string]string }{
+		"beside":         {map[string]string{"a/link": "../b/file"}, map[string]string{"a/link": "b"}},
+		"up and down":    {map[string]string{"a/deep/link": "../../b/../b/file"}, map[string]string{"a/deep/link": "b"}},
+		"to the top":     {map[string]string{"a/link": "../top"}, map[string]string{"a/link": "top"}},
+		"from the top":   {map[string]string{"link": "b/file"}, map[string]string{"link": "b"}},
+		"over a link":    {map[string]string{"a/link": "../c/link", "c/link": "../b/file"}, map[string]string{"a/link": "b", "c/link": "b"}},
+		"within as well": {map[string]string{"a/link": "../b/file", "a/other": "z"}, map[string]string{"a/link": "b", "a/other": "z"}},
+		"linked itself":  {map[string]string{"c": "b/sub", "b/sub/link": "../file"}, map[string]string{"b/sub/link": "b", "c/link": "b", "c/x": "x"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			linked, plain := t.TempDir(), t.TempDir()
+			for _, dir := range []string{linked, plain} {
+				writeTree(t, dir, map[string]string{"a/z": "z", "b/file": "b", "b/sub/x": "x", "top": "top"})
+			}
+			for at, target := range c.links {
+				full := filepath.Join(linked, at)
+				if err := errors.Join(os.MkdirAll(filepath.Dir(full), 0o755), os.Symlink(target, full)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			writeTree(t, plain, c.copies)
+			got, files, err := packTree(t, artifact.Tree{Dir: linked, ResolveSymlinks: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			want, copied, err := packTree(t, artifact.Tree{Dir: plain})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(copied, files); diff != "" || got.Layers[0].Digest != want.Layers[0].Digest {
+				t.Errorf("%s, want %s: %s", got.Layers[0].Digest, want.Layers[0].Digest, diff)
+			}
+		})
+	}
+}
+
 func TestAFileThatCanNotBeReadIsAnError(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
