@@ -149,6 +149,19 @@ func (o *opener) close() {
 	o.at, o.dir = "", nil
 }
 
+var errChanged = errors.New("the file changed while it was read")
+
+// isPlain says whether a file that was opened is a plain one still. What takes a deadline could be waited for
+// without end, as a pipe can that nobody writes to; plain files take one on few file systems, so that asking
+// the system for the kind is spared for most.
+func isPlain(f *os.File) bool {
+	if f.SetReadDeadline(time.Time{}) != nil {
+		return true
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode().IsRegular()
+}
+
 // add writes an entry whose header says nothing about who packed it, or when.
 func (w *layerWriter) add(files *opener, e treeEntry) error {
 	if e.dir {
@@ -159,6 +172,9 @@ func (w *layerWriter) add(files *opener, e treeEntry) error {
 		return err
 	}
 	defer f.Close()
+	if !isPlain(f) {
+		return errChanged
+	}
 	if err := writeHeader(w.tar, e.path, tar.TypeReg, e.size); err != nil {
 		return err
 	}
@@ -167,7 +183,7 @@ func (w *layerWriter) add(files *opener, e treeEntry) error {
 		return err
 	}
 	if n != e.size {
-		return errors.New("the file changed while it was read")
+		return errChanged
 	}
 	return nil
 }

@@ -56,7 +56,7 @@ func (w *walker) dir(ctx context.Context, dir string) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	f, err := w.root.Open(filepath.FromSlash(dir))
+	f, err := w.root.OpenFile(filepath.FromSlash(dir), toRead, 0)
 	if err != nil {
 		return w.note(fmt.Errorf("packing a directory: %w", err))
 	}
