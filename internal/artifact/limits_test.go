@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -78,25 +79,79 @@ func TestTheDefaultLimitsAreThoseDecided(t *testing.T) {
 	}
 }
 
-// TestAHundredThousandEntriesAreRefused unpacks as many files, and directories: the default limit ends it
-// early, and nothing stays.
-func TestAHundredThousandEntriesAreRefused(t *testing.T) {
+// tooMany are entries of archives with far more than are unpacked.
+func tooMany() map[string]func(i int) entry {
+	return map[string]func(i int) entry{
+		"files":                             func(i int) entry { return entry{name: fmt.Sprintf("%d/%d", i/1000, i)} },
+		"directories":                       func(i int) entry { return dir(fmt.Sprintf("%d/%d/", i/1000, i)) },
+		"files in directories of their own": func(i int) entry { return entry{name: fmt.Sprintf("%d/%d/x", i/1000, i)} },
+	}
+}
+
+// watched is an archive that notes when it was last read from, and what was where it goes at some point before.
+type watched struct {
+	content *bytes.Reader
+	parent  string
+	left    int // bytes until that point
+	found   int // directories and files
+	last    time.Time
+}
+
+func (w *watched) Read(p []byte) (int, error) {
+	n, err := w.content.Read(p)
+	if w.left > 0 && w.left <= n {
+		found, err := os.ReadDir(w.parent)
+		must(err)
+		w.found = len(found)
+	}
+	w.left -= n
+	w.last = time.Now()
+	return n, err
+}
+
+// refuseTooMany unpacks an archive, which the default limit ends early, and sees that nothing stays of what
+// was unpacked until then. It returns how long it took from the last byte that was read.
+func refuseTooMany(t testing.TB, layer []byte) time.Duration {
+	t.Helper()
+	const before = 5_000 * 512 // bytes: it is refused when about 10,000 headers were read, or 20,000
+	parent := t.TempDir()
+	w := &watched{content: bytes.NewReader(layer), parent: parent, left: before}
+	_, err := artifact.Extract(t.Context(), w, tarType, filepath.Join(parent, "out"), artifact.Limits{})
+	took := time.Since(w.last)
+	var refused *artifact.RefusedError
+	if !errors.As(err, &refused) || refused.Reason != artifact.TooManyEntries {
+		t.Errorf("got %v", err)
+	}
+	if w.found != 1 {
+		t.Errorf("%d directories were there before it was refused, want the one that is written", w.found)
+	}
+	if left, err := os.ReadDir(parent); err != nil || len(left) != 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+	return took
+}
+
+func TestAHundredThousandEntriesAreRefusedAndRemoved(t *testing.T) {
 	t.Parallel()
-	for name, entryOf := range map[string]func(i int) entry{
-		"files":       func(i int) entry { return entry{name: fmt.Sprintf("%d/%d", i/1000, i)} },
-		"directories": func(i int) entry { return dir(fmt.Sprintf("%d/%d/", i/1000, i)) },
-	} {
+	for name, entryOf := range tooMany() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			layer, parent := archive(many(100_000, entryOf)...), t.TempDir()
-			_, err := artifact.Extract(t.Context(), bytes.NewReader(layer), tarType, filepath.Join(parent, "out"), artifact.Limits{})
-			var refused *artifact.RefusedError
-			if !errors.As(err, &refused) || refused.Reason != artifact.TooManyEntries {
-				t.Errorf("got %v", err)
+			refuseTooMany(t, archive(many(100_000, entryOf)...))
+		})
+	}
+}
+
+// BenchmarkRefusedArchiveIsRemoved reports how long what was unpacked takes to be removed once the archive is
+// refused, which should be less than two seconds.
+func BenchmarkRefusedArchiveIsRemoved(b *testing.B) {
+	for name, entryOf := range tooMany() {
+		b.Run(name, func(b *testing.B) {
+			layer := archive(many(100_000, entryOf)...)
+			var longest time.Duration
+			for b.Loop() {
+				longest = max(longest, refuseTooMany(b, layer))
 			}
-			if left, err := os.ReadDir(parent); err != nil || len(left) != 0 {
-				t.Errorf("left behind: %v, %v", left, err)
-			}
+			b.ReportMetric(longest.Seconds(), "s/longest-removal")
 		})
 	}
 }
