@@ -104,6 +104,7 @@ type extractor struct {
 	tar       *tar.Reader
 	tree      *tree
 	to        target
+	dirs      []string // to be made when nothing refuses the archive any more: to remove many takes long
 	entries   int
 	entryEnd  int64 // where in the tar the last entry ends
 	buffer    []byte
@@ -169,7 +170,23 @@ func (x *extractor) run() error {
 	if x.read-x.entryEnd < endBlocks {
 		return refuse(Truncated, "", "the blocks that end a tar are missing")
 	}
-	return x.finish()
+	if err := x.finish(); err != nil {
+		return err
+	}
+	return x.makeDirs()
+}
+
+// makeDirs makes the directories that the archive names. Those with files are there.
+func (x *extractor) makeDirs() error {
+	for _, dir := range x.dirs {
+		if err := x.ctx.Err(); err != nil {
+			return err
+		}
+		if err := x.to.mkdir(dir); err != nil {
+			return wrapWrite(err, dir)
+		}
+	}
+	return nil
 }
 
 func (x *extractor) headerError(err error) error {
@@ -221,7 +238,8 @@ func (x *extractor) entry(h *tar.Header) error {
 		return problem
 	}
 	if dir {
-		return wrapWrite(x.to.mkdir(clean), h.Name)
+		x.dirs = append(x.dirs, clean)
+		return nil
 	}
 	return x.file(h, clean)
 }

@@ -531,6 +531,23 @@ func TestModesAndTimesOfAnArchiveAreNotTakenOver(t *testing.T) {
 	}
 }
 
+func TestDirectoriesWithNothingInThemAreExtracted(t *testing.T) {
+	t.Parallel()
+	out := filepath.Join(t.TempDir(), "out")
+	layer := archive(dir("a/"), dir("b/"), file("b/x"), dir("b/c/d/"), file("e/x"), dir("e/"))
+	if _, err := artifact.Extract(t.Context(), bytes.NewReader(layer), tarType, out, artifact.Limits{}); err != nil {
+		t.Fatal(err)
+	}
+	var found []string
+	err := fs.WalkDir(os.DirFS(out), ".", func(path string, _ fs.DirEntry, err error) error {
+		found = append(found, path)
+		return err
+	})
+	if diff := cmp.Diff([]string{".", "a", "b", "b/c", "b/c/d", "b/x", "e", "e/x"}, found); diff != "" || err != nil {
+		t.Error(diff, err)
+	}
+}
+
 func TestADirectoryThatIsInUseIsLeftAlone(t *testing.T) {
 	t.Parallel()
 	out := t.TempDir()
