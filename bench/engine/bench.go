@@ -68,12 +68,12 @@ func (b *bench) series(ctx context.Context, added time.Duration) (*figures, erro
 	defer stop()
 	out := newFigures()
 	for i := range b.runs {
-		took, err := b.floor(ctx, config)
+		took, err := b.bare(ctx, config)
 		if err != nil {
-			return nil, fmt.Errorf("measuring the floor: %w", err)
+			return nil, fmt.Errorf("measuring the bare client: %w", err)
 		}
-		fmt.Fprintf(os.Stderr, "%-11s %-12s %7.2f s\n", "floor", first, took.Seconds())
-		out.floors = append(out.floors, took)
+		fmt.Fprintf(os.Stderr, "%-11s %-12s %7.2f s\n", "bare", first, took.Seconds())
+		out.bare = append(out.bare, took)
 		for j := range tools {
 			t := tools[(i+j)%len(tools)]
 			if t.slow && i >= b.slow {

@@ -11,10 +11,10 @@ import (
 	"github.com/kustomizer/kustomizer/bench/internal/measure"
 )
 
-// figures are all samples, by tool and phase, and what the API server takes for a first apply at least.
+// figures are all samples, by tool and phase, and how long a bare client's first applies took.
 type figures struct {
-	tools  map[string]map[phase]*series
-	floors []time.Duration
+	tools map[string]map[phase]*series
+	bare  []time.Duration
 }
 
 func newFigures() *figures { return &figures{tools: map[string]map[phase]*series{}} }
@@ -74,7 +74,7 @@ func (f *figures) markdown(added time.Duration) string {
 			return measure.Ratio(measure.Median(measure.Walls(f.tools[name][p].samples)), measure.Median(measure.Walls(f.tools[ours][p].samples)))
 		})
 	}
-	f.floor(&out)
+	f.besideBare(&out)
 	out.WriteString("Raw seconds:\n\n")
 	f.table(&out, f.names(), func(name string, p phase) string {
 		var raw []string
@@ -86,18 +86,17 @@ func (f *figures) markdown(added time.Duration) string {
 	return out.String()
 }
 
-// floor compares the first apply with what the API server takes for it.
-func (f *figures) floor(out *strings.Builder) {
-	if len(f.floors) == 0 || f.tools[ours] == nil {
+// besideBare compares the first apply with what a bare client's requests take.
+func (f *figures) besideBare(out *strings.Builder) {
+	if len(f.bare) == 0 || f.tools[ours] == nil {
 		return
 	}
-	least := measure.Median(f.floors)
-	fmt.Fprintf(out, "The floor of a first apply is %.2f s (of", least.Seconds())
-	for _, took := range f.floors {
+	median := measure.Median(f.bare)
+	fmt.Fprintf(out, "A client that only sends each object's dry run and then its apply, %d at a time, takes %.2f s (raw:", inFlight, median.Seconds())
+	for _, took := range f.bare {
 		fmt.Fprintf(out, " %.2f", took.Seconds())
 	}
-	fmt.Fprintf(out, "): the API server takes that for each object's dry run and apply, %d at a time, from a client that does nothing else. %s's takes %s that.\n\n",
-		inFlight, ours, measure.Ratio(measure.Median(measure.Walls(f.tools[ours][first].samples)), least))
+	fmt.Fprintf(out, "). The first apply of %s takes %s that.\n\n", ours, measure.Ratio(measure.Median(measure.Walls(f.tools[ours][first].samples)), median))
 }
 
 func (f *figures) table(out *strings.Builder, names []string, cell func(name string, p phase) string) {

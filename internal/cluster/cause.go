@@ -8,6 +8,7 @@ import (
 	"net"
 	"regexp"
 	"strings"
+	"sync"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
@@ -103,12 +104,14 @@ func unavailable(err error) bool {
 		apierrors.IsInternalError(err) || apierrors.IsTimeout(err)
 }
 
-var immutable = regexp.MustCompile(`(?i)(field is immutable|is immutable|immutable field|may not be changed|may not change once set|updates to .* forbidden|cannot change roleRef)`)
+var immutable = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`(?i)(field is immutable|is immutable|immutable field|may not be changed|may not change once set|updates to .* forbidden|cannot change roleRef)`)
+})
 
 // IsImmutable says whether the server refused a change because a field can't be changed in place.
 // The server has no reason of its own for it: it is an Invalid error whose text says so.
 func IsImmutable(err error) bool {
-	return apierrors.IsInvalid(err) && immutable.MatchString(err.Error()) && !isNamesake(err)
+	return apierrors.IsInvalid(err) && immutable().MatchString(err.Error()) && !isNamesake(err)
 }
 
 // isNamesake says whether an apply was refused because the object that lives is another one than the
@@ -117,7 +120,9 @@ func isNamesake(err error) bool {
 	return apierrors.IsInvalid(err) && strings.Contains(err.Error(), "metadata.uid: Invalid value")
 }
 
-var noDryRun = regexp.MustCompile(`^admission webhook "([^"]*)" does not support dry run$`)
+var noDryRun = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^admission webhook "([^"]*)" does not support dry run$`)
+})
 
 // DryRunUnsupported names the webhook because of which the server can't say what a request would do:
 // it would be called, and does not promise that this has no effect.
@@ -126,7 +131,7 @@ func DryRunUnsupported(err error) (webhook string, is bool) {
 	if !apierrors.IsBadRequest(err) || !errors.As(err, &status) {
 		return "", false
 	}
-	found := noDryRun.FindStringSubmatch(status.Status().Message)
+	found := noDryRun().FindStringSubmatch(status.Status().Message)
 	if found == nil {
 		return "", false
 	}

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -121,11 +122,13 @@ func rank(code cause.Code) int {
 }
 
 // forbiddenPod is how the API server begins when it refuses a pod; the name is different each time.
-var forbiddenPod = regexp.MustCompile(`^(pods "[^"]*" is forbidden|Pod "[^"]*" is invalid): `)
+var forbiddenPod = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^(pods "[^"]*" is forbidden|Pod "[^"]*" is invalid): `)
+})
 
 // admission classifies what the API server said when it refused a pod.
 func admission(message string) cause.Cause {
-	text := forbiddenPod.ReplaceAllString(line(message), "")
+	text := forbiddenPod().ReplaceAllString(line(message), "")
 	code := cause.PodRefused
 	switch {
 	case strings.Contains(text, "exceeded quota"), strings.Contains(text, "failed quota"):

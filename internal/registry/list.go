@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"sync"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
@@ -22,7 +23,9 @@ const (
 	tagsPerPage = "1000"
 )
 
-var nextLink = regexp.MustCompile(`<([^>]+)>\s*;\s*rel="?next"?`)
+var nextLink = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`<([^>]+)>\s*;\s*rel="?next"?`)
+})
 
 // Tags lists the tags of a repository, in the registry's order. More than 10,000 are refused, as is a
 // listing without end.
@@ -79,7 +82,7 @@ func (c *Client) tagPage(ctx context.Context, repo artifact.Repository, query ur
 // nextPage returns the query of the next page. Of the link only the query is used, so that a registry
 // can't lead elsewhere.
 func nextPage(link string) url.Values {
-	found := nextLink.FindStringSubmatch(link)
+	found := nextLink().FindStringSubmatch(link)
 	if found == nil {
 		return nil
 	}
