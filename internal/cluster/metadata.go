@@ -5,11 +5,16 @@ package cluster
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
+	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
+
+	"github.com/kustomizer/kustomizer/internal/object"
 )
 
 // maxPages bounds how many pages of a kind are looked through.
@@ -29,9 +34,65 @@ func (e *TooManyError) Error() string {
 	return fmt.Sprintf("there are more than %d %s", e.Seen, e.Resource)
 }
 
+// Discovery lags behind the definitions: it may still name a kind for a moment that is gone. So long is it
+// asked again.
+const (
+	firstGoneWait = 100 * time.Millisecond // then twice as long each time
+	lastGoneWait  = 16 * firstGoneWait
+)
+
 // LookThrough shows the metadata of each object of a selection, page by page. Where there are more
-// than it looks through, the error is a [TooManyError].
+// than it looks through, the error is a [TooManyError]. Of a kind that is no longer served there is
+// nothing; where it can't be told whether it is, the error is the server's "not found".
 func (c *Cluster) LookThrough(ctx context.Context, res Resource, sel Selection, see func(*metav1.ObjectMeta)) error {
+	seen, err := c.lookThrough(ctx, res, sel, see)
+	for wait := firstGoneWait; seen == 0 && apierrors.IsNotFound(err) && wait <= lastGoneWait; wait *= 2 {
+		now, served, unknown := c.served(ctx, res)
+		if unknown != nil {
+			return err
+		}
+		if !served {
+			return nil
+		}
+		if now == res && !pause(ctx, wait) {
+			return context.Cause(ctx)
+		}
+		res = now
+		seen, err = c.lookThrough(ctx, res, sel, see)
+	}
+	return err
+}
+
+// served says how the kind of a resource is reached now, and whether it is served at all. That
+// discovery lacks a kind is not enough: a server that has just begun may not know of all definitions.
+func (c *Cluster) served(ctx context.Context, res Resource) (Resource, bool, error) {
+	c.Forget()
+	now, err := c.Resolve(ctx, res.GroupKind(), res.Version)
+	var missing *KindError
+	if !errors.As(err, &missing) {
+		return now, true, err
+	}
+	definition := object.ID{Group: "apiextensions.k8s.io", Kind: "CustomResourceDefinition", Name: res.Resource + "." + res.Group}
+	if _, err = c.Get(ctx, definition, "v1"); apierrors.IsNotFound(err) {
+		return Resource{}, false, nil
+	}
+	return res, true, err
+}
+
+// pause waits, and says whether the context is still alive then.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}
+
+// lookThrough is [Cluster.LookThrough] of exactly this resource. It returns how many objects it has shown.
+func (c *Cluster) lookThrough(ctx context.Context, res Resource, sel Selection, see func(*metav1.ObjectMeta)) (int, error) {
 	token, seen := "", 0
 	for range maxPages {
 		req := c.rest.Get().AbsPath(res.path(sel.Namespace, "")...).
@@ -43,23 +104,23 @@ func (c *Cluster) LookThrough(ctx context.Context, res Resource, sel Selection, 
 		}
 		result := req.Do(ctx)
 		if err := result.Error(); err != nil {
-			return err
+			return seen, err
 		}
 		body, err := result.Raw()
 		if err != nil {
-			return err
+			return seen, err
 		}
 		var page metav1.PartialObjectMetadataList
 		if err := json.Unmarshal(body, &page); err != nil {
-			return fmt.Errorf("decoding a list of %s: %w", res.Resource, err)
+			return seen, fmt.Errorf("decoding a list of %s: %w", res.Resource, err)
 		}
 		for i := range page.Items {
 			see(&page.Items[i].ObjectMeta)
 		}
 		seen += len(page.Items)
 		if token = page.Continue; token == "" {
-			return nil
+			return seen, nil
 		}
 	}
-	return &TooManyError{Resource: res.Resource, Seen: seen}
+	return seen, &TooManyError{Resource: res.Resource, Seen: seen}
 }

@@ -8,7 +8,7 @@ import (
 	"slices"
 	"strings"
 
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kustomizer/kustomizer/internal/cluster"
 	"github.com/kustomizer/kustomizer/internal/object"
@@ -30,14 +30,14 @@ func contents(ctx context.Context, c *cluster.Cluster, namespace string) ([]obje
 		if !res.Namespaced || !res.Listable || !res.Deletable || slices.Contains(expendableKinds(), res.Kind) {
 			continue
 		}
-		objs, _, err := c.List(ctx, res, cluster.Selection{Namespace: namespace})
+		err := c.LookThrough(ctx, res, cluster.Selection{Namespace: namespace}, func(m *metav1.ObjectMeta) {
+			id := object.ID{Group: res.Group, Kind: res.Kind, Namespace: m.Namespace, Name: m.Name}
+			if !expendable(id, m) {
+				found = append(found, id)
+			}
+		})
 		if err != nil {
 			return nil, fmt.Errorf("looking through the namespace %s: listing %s: %w", namespace, res.Resource, err)
-		}
-		for _, u := range objs {
-			if !expendable(u) {
-				found = append(found, object.Of(u))
-			}
 		}
 	}
 	object.SortIDs(found)
@@ -49,11 +49,11 @@ func expendableKinds() []string { return []string{"Event", "EndpointSlice", "End
 
 // expendable says whether Kubernetes made the object by itself and would make it again, or it goes
 // with another one.
-func expendable(u *unstructured.Unstructured) bool {
-	if len(u.GetOwnerReferences()) > 0 || u.GetDeletionTimestamp() != nil {
+func expendable(id object.ID, m *metav1.ObjectMeta) bool {
+	if len(m.OwnerReferences) > 0 || m.DeletionTimestamp != nil {
 		return true
 	}
-	switch id := object.Of(u); id.Kind {
+	switch id.Kind {
 	case "ConfigMap":
 		return id.Name == "kube-root-ca.crt"
 	case "ServiceAccount":

@@ -3,11 +3,13 @@
 package deploy_test
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -107,6 +109,56 @@ func (w *world) kubernetesOwn(namespace string) {
 			_, err := w.Dynamic.Resource(wanted).Namespace(namespace).Get(w.t.Context(), names[wanted.Resource], metav1.GetOptions{})
 			return err
 		})
+	}
+}
+
+// A kind whose definition somebody deletes while a namespace is looked through holds nothing up.
+func TestKindThatGoesHoldsNoNamespace(t *testing.T) {
+	w := newWorld(t)
+	group := w.Namespace + ".test"
+	shop := w.Namespace + "-shop"
+	w.DeleteNamespaceAtEnd(t, shop)
+	many := configMapsOf(5)
+	w.mustRunState(w.request(append(slices.Clone(many), fmt.Sprintf(namespaceManifest, shop))...), deploy.Done)
+	definitions := w.Dynamic.Resource(schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"})
+	made := w.objects(strings.ReplaceAll(definition("Thing", "Namespaced", "v1"), "test.kustomizer.dev", group))[0]
+	if _, err := definitions.Create(t.Context(), made, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		err := definitions.Delete(context.WithoutCancel(t.Context()), made.GetName(), metav1.DeleteOptions{})
+		if err == nil {
+			t.Error("the kind was never listed")
+		}
+	})
+	testkit.Eventually(t, "the kind is served", 20*time.Second, func() error {
+		_, err := w.engine.Cluster.Resolve(t.Context(), schema.GroupKind{Group: group, Kind: "Thing"}, "v1")
+		return err
+	})
+
+	things := w.Dynamic.Resource(schema.GroupVersionResource{Group: group, Version: "v1", Resource: "things"}).Namespace(shop)
+	var once sync.Once
+	remove := func() {
+		if err := definitions.Delete(t.Context(), made.GetName(), metav1.DeleteOptions{}); err != nil {
+			t.Error(err)
+		}
+		testkit.Eventually(t, "the kind is gone", 20*time.Second, func() error {
+			if _, err := things.List(t.Context(), metav1.ListOptions{}); !apierrors.IsNotFound(err) {
+				return fmt.Errorf("listing it ends with %v", err)
+			}
+			return nil
+		})
+	}
+	proxy := testkit.FaultProxy(t, w.Env, w.agent, func(r testkit.Request) testkit.Fault {
+		if r.Resource != "things" || r.Namespace != shop {
+			return testkit.Fault{}
+		}
+		return testkit.Fault{Before: func() { once.Do(remove) }}
+	})
+	w.engine = w.engineOf(proxy.Config)
+	out := w.mustRunState(w.request(many...), deploy.Waiting)
+	if got := w.deletions(out); !slices.Contains(got, "deleted Namespace/"+shop) {
+		t.Errorf("deleted were %s", got)
 	}
 }
 
