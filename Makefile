@@ -57,11 +57,12 @@ build: ## Build bin/kustomizer
 image: ## Build the container image, without a container engine: IMAGE=REGISTRY/NAME:TAG pushes it
 	go run ./hack/image $(if $(IMAGE),--push $(IMAGE),--output dist/image)
 
+# As releases are compiled, so that one finds in the cache what the other has made.
 .PHONY: cross
 cross: ## Compile for every platform that is supported
 	@for platform in $(PLATFORMS); do \
-		echo "go build ./... for $$platform"; \
-		CGO_ENABLED=0 GOOS=$${platform%/*} GOARCH=$${platform#*/} go build ./cmd/... ./internal/... ./config/... || exit 1; \
+		echo "go build -trimpath ./... for $$platform"; \
+		CGO_ENABLED=0 GOOS=$${platform%/*} GOARCH=$${platform#*/} go build -trimpath ./cmd/... ./internal/... ./config/... || exit 1; \
 	done
 
 .PHONY: generate
