@@ -48,7 +48,7 @@ require (
 	k8s.io/apimachinery v0.37.2 // objects of any kind, API errors, watches
 	k8s.io/cli-runtime v0.37.2 // kubectl's connection flags
 	k8s.io/client-go v0.37.2 // kubeconfigs, REST, discovery, leader election
-	k8s.io/klog/v2 v2.140.0 // client-go's log goes to the agent's
+	k8s.io/klog/v2 v2.140.0 // client-go's log goes to the agent's, and in commands nowhere
 	sigs.k8s.io/controller-runtime v0.25.2 // watches, queues and workers of the agent
 	sigs.k8s.io/json v0.0.0-20250730193827-2d320260d730 // strict JSON, as the API server reads it
 	sigs.k8s.io/kustomize/api v0.21.1 // builds kustomizations

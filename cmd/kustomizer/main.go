@@ -10,6 +10,9 @@ import (
 	"context"
 	"os"
 
+	"github.com/go-logr/logr"
+	"k8s.io/klog/v2"
+
 	"github.com/kustomizer/kustomizer/internal/cli"
 	_ "github.com/kustomizer/kustomizer/internal/memory"           // garbage is collected less often, from the beginning
 	_ "github.com/kustomizer/kustomizer/internal/memory/hugepages" // and lies on huge pages
@@ -24,5 +27,6 @@ func run() int {
 	ctx, stop := cli.WithSignals(context.Background())
 	defer stop()
 	trustSomebody()
+	klog.SetLogger(logr.Discard()) // what Kubernetes' client has to say of a failure is in the error
 	return cli.Run(ctx, cli.Program{Path: os.Args[0], Version: version}, os.Args[1:], cli.OSStreams())
 }
