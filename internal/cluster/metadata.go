@@ -54,8 +54,8 @@ func (c *Cluster) LookThrough(ctx context.Context, res Resource, sel Selection, 
 		if !served {
 			return nil
 		}
-		if now == res && !pause(ctx, wait) {
-			return context.Cause(ctx)
+		if now == res {
+			pause(ctx, wait)
 		}
 		res = now
 		seen, err = c.lookThrough(ctx, res, sel, see)
@@ -79,16 +79,11 @@ func (c *Cluster) served(ctx context.Context, res Resource) (Resource, bool, err
 	return res, true, err
 }
 
-// pause waits, and says whether the context is still alive then.
-func pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
+// pause waits for a while, or until the context ends.
+func pause(ctx context.Context, d time.Duration) {
+	passed, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	<-passed.Done()
 }
 
 // lookThrough is [Cluster.LookThrough] of exactly this resource. It returns how many objects it has shown.

@@ -50,8 +50,8 @@ type TimeoutError struct{ After time.Duration }
 // Error implements error.
 func (e *TimeoutError) Error() string { return fmt.Sprintf("timed out after %s", e.After) }
 
-// Is says that it is a deadline: who reads an answer when the context ends is told the cause alone.
-func (e *TimeoutError) Is(target error) bool { return target == context.DeadlineExceeded }
+// Unwrap returns what it is the cause of: who reads an answer when the context ends is told the cause alone.
+func (e *TimeoutError) Unwrap() error { return context.DeadlineExceeded }
 
 // DeclinedError says that a person was asked and said no.
 type DeclinedError struct{}

@@ -90,7 +90,7 @@ func ofCluster(err error) (Problem, bool) {
 // answered says whether the failed discovery got an answer from the server at all.
 func answered(err error) bool {
 	var netErr net.Error
-	return !errors.As(err, &netErr) && !errors.Is(err, context.DeadlineExceeded)
+	return !errors.As(err, &netErr)
 }
 
 func ofMissingKind(e *cluster.KindError) Problem {
