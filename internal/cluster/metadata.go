@@ -12,6 +12,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/rest"
 
 	"github.com/kustomizer/kustomizer/internal/object"
@@ -61,6 +62,21 @@ func (c *Cluster) LookThrough(ctx context.Context, res Resource, sel Selection, 
 		seen, err = c.lookThrough(ctx, res, sel, see)
 	}
 	return err
+}
+
+// Expendable says whether an object needs no one's care when its namespace goes: it goes with another
+// one, it is going already, or Kubernetes put it there by itself and would do so again.
+func Expendable(kind schema.GroupKind, m *metav1.ObjectMeta) bool {
+	if len(m.OwnerReferences) > 0 || m.DeletionTimestamp != nil {
+		return true
+	}
+	switch kind {
+	case schema.GroupKind{Kind: "ConfigMap"}:
+		return m.Name == "kube-root-ca.crt"
+	case schema.GroupKind{Kind: "ServiceAccount"}:
+		return m.Name == "default"
+	}
+	return false
 }
 
 // served says how the kind of a resource is reached now, and whether it is served at all. That

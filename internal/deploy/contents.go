@@ -31,9 +31,8 @@ func contents(ctx context.Context, c *cluster.Cluster, namespace string) ([]obje
 			continue
 		}
 		err := c.LookThrough(ctx, res, cluster.Selection{Namespace: namespace}, func(m *metav1.ObjectMeta) {
-			id := object.ID{Group: res.Group, Kind: res.Kind, Namespace: m.Namespace, Name: m.Name}
-			if !expendable(id, m) {
-				found = append(found, id)
+			if !cluster.Expendable(res.GroupKind(), m) {
+				found = append(found, object.ID{Group: res.Group, Kind: res.Kind, Namespace: m.Namespace, Name: m.Name})
 			}
 		})
 		if err != nil {
@@ -46,18 +45,3 @@ func contents(ctx context.Context, c *cluster.Cluster, namespace string) ([]obje
 
 // expendableKinds lists kinds that Kubernetes fills by itself.
 func expendableKinds() []string { return []string{"Event", "EndpointSlice", "Endpoints", "Lease"} }
-
-// expendable says whether Kubernetes made the object by itself and would make it again, or it goes
-// with another one.
-func expendable(id object.ID, m *metav1.ObjectMeta) bool {
-	if len(m.OwnerReferences) > 0 || m.DeletionTimestamp != nil {
-		return true
-	}
-	switch id.Kind {
-	case "ConfigMap":
-		return id.Name == "kube-root-ca.crt"
-	case "ServiceAccount":
-		return id.Name == "default"
-	}
-	return false
-}

@@ -131,7 +131,7 @@ type found struct {
 func (f *found) list(ctx context.Context, r *run, namespace string) error {
 	err := r.cluster.LookThrough(ctx, f.res, cluster.Selection{Namespace: namespace}, func(m *metav1.ObjectMeta) {
 		f.names = append(f.names, m.Name)
-		if len(m.OwnerReferences) > 0 || m.DeletionTimestamp != nil || f.ofKubernetes(m) {
+		if cluster.Expendable(f.res.GroupKind(), m) || f.ofService(m) {
 			return
 		}
 		if r.req.RecordOf != nil && f.res.GroupKind() == (schema.GroupKind{Kind: "ConfigMap"}) {
@@ -153,15 +153,7 @@ func (f *found) list(ctx context.Context, r *run, namespace string) error {
 	return nil
 }
 
-// ofKubernetes says whether Kubernetes put the object there and would do so again.
-func (f *found) ofKubernetes(m *metav1.ObjectMeta) bool {
-	switch f.res.GroupKind() {
-	case schema.GroupKind{Kind: "ConfigMap"}:
-		return m.Name == "kube-root-ca.crt"
-	case schema.GroupKind{Kind: "ServiceAccount"}:
-		return m.Name == "default"
-	case schema.GroupKind{Kind: "Endpoints"}:
-		return f.services[m.Name]
-	}
-	return false
+// ofService says whether the object is the Endpoints that Kubernetes keeps for a Service.
+func (f *found) ofService(m *metav1.ObjectMeta) bool {
+	return f.res.GroupKind() == schema.GroupKind{Kind: "Endpoints"} && f.services[m.Name]
 }
