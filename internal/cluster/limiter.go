@@ -18,15 +18,27 @@ const longestRetry = 30 * time.Second
 
 // limiter shares the requests that may be under way on one connection among those who use it. Those
 // who wait are served in turn, one request each, so that a set of thousands leaves room for small
-// ones. A request that was told to come again later waits for that without keeping anybody's place.
+// ones; every second turn is that of callers for whom a person waits, if there are any. A request that
+// was told to come again later waits for that without keeping anybody's place.
 type limiter struct {
 	now func() time.Time
 
 	mu     sync.Mutex // guards what follows
 	window *window
 	busy   int
-	turns  []*queue // of callers who wait, the next one first
+	asked  line // of those whom a person waits for
+	others line
+	second bool // the last turn was that of one whom a person waits for
 }
+
+// caller is whose request it is.
+type caller struct {
+	name  string
+	asked bool // a person waits for it
+}
+
+// line is callers who wait, the next one first.
+type line []*queue
 
 type queue struct {
 	caller  string
@@ -43,15 +55,15 @@ func (l *limiter) size() int {
 }
 
 // enter waits for its turn. It returns how many requests are under way then.
-func (l *limiter) enter(ctx context.Context, caller string) (int, error) {
+func (l *limiter) enter(ctx context.Context, c caller) (int, error) {
 	l.mu.Lock()
-	if l.busy < l.window.size && len(l.turns) == 0 {
+	if l.busy < l.window.size && len(l.asked) == 0 && len(l.others) == 0 {
 		defer l.mu.Unlock()
 		l.busy++
 		return l.busy, nil
 	}
 	turn := make(chan struct{})
-	l.wait(caller, turn)
+	l.line(c).join(c.name, turn)
 	l.mu.Unlock()
 	select {
 	case <-turn:
@@ -59,51 +71,73 @@ func (l *limiter) enter(ctx context.Context, caller string) (int, error) {
 		defer l.mu.Unlock()
 		return l.busy, nil
 	case <-ctx.Done():
-		l.forgo(caller, turn)
+		l.forgo(c, turn)
 		return 0, context.Cause(ctx)
 	}
 }
 
-func (l *limiter) wait(caller string, turn chan struct{}) {
-	for _, q := range l.turns {
+func (l *limiter) line(c caller) *line {
+	if c.asked {
+		return &l.asked
+	}
+	return &l.others
+}
+
+// forgo gives up a place among those who wait, or the turn that came just then.
+func (l *limiter) forgo(c caller, turn chan struct{}) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.line(c).leave(c.name, turn) {
+		l.busy--
+		l.serve()
+	}
+}
+
+// serve lets those who wait in.
+func (l *limiter) serve() {
+	for l.busy < l.window.size && len(l.asked)+len(l.others) > 0 {
+		l.second = len(l.asked) > 0 && (!l.second || len(l.others) == 0)
+		close(l.line(caller{asked: l.second}).next())
+		l.busy++
+	}
+}
+
+// join gets in line.
+func (l *line) join(caller string, turn chan struct{}) {
+	for _, q := range *l {
 		if q.caller == caller {
 			q.waiting = append(q.waiting, turn)
 			return
 		}
 	}
-	l.turns = append(l.turns, &queue{caller, []chan struct{}{turn}})
+	*l = append(*l, &queue{caller, []chan struct{}{turn}})
 }
 
-// forgo gives up a place among those who wait, or the turn that came just then.
-func (l *limiter) forgo(caller string, turn chan struct{}) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	i := slices.IndexFunc(l.turns, func(q *queue) bool {
+// leave gives up a place. It says whether there still was one.
+func (l *line) leave(caller string, turn chan struct{}) bool {
+	i := slices.IndexFunc(*l, func(q *queue) bool {
 		return q.caller == caller && slices.Contains(q.waiting, turn)
 	})
 	if i < 0 {
-		l.busy--
-		l.serve()
-		return
+		return false
 	}
-	q := l.turns[i]
+	q := (*l)[i]
 	q.waiting = slices.DeleteFunc(q.waiting, func(c chan struct{}) bool { return c == turn })
 	if len(q.waiting) == 0 {
-		l.turns = slices.Delete(l.turns, i, i+1)
+		*l = slices.Delete(*l, i, i+1)
 	}
+	return true
 }
 
-// serve lets those who wait in, one request of each caller after the other.
-func (l *limiter) serve() {
-	for l.busy < l.window.size && len(l.turns) > 0 {
-		q := l.turns[0]
-		l.turns = l.turns[1:]
-		close(q.waiting[0])
-		l.busy++
-		if q.waiting = q.waiting[1:]; len(q.waiting) > 0 {
-			l.turns = append(l.turns, q)
-		}
+// next takes one request of the first caller, who goes to the end of the line with the others.
+func (l *line) next() chan struct{} {
+	q := (*l)[0]
+	turn := q.waiting[0]
+	*l = (*l)[1:]
+	if q.waiting = q.waiting[1:]; len(q.waiting) > 0 {
+		*l = append(*l, q)
 	}
+	return turn
 }
 
 // learn takes an answer into account.
@@ -184,13 +218,23 @@ type callerKey struct{}
 
 // Calling marks the requests of a context as those of a caller: callers who share a connection are
 // served in turn.
-func Calling(ctx context.Context, caller string) context.Context {
-	return context.WithValue(ctx, callerKey{}, caller)
+func Calling(ctx context.Context, name string) context.Context {
+	c := callerOf(ctx)
+	c.name = name
+	return context.WithValue(ctx, callerKey{}, c)
 }
 
-func callerOf(ctx context.Context) string {
-	caller, _ := ctx.Value(callerKey{}).(string)
-	return caller
+// Asked marks the requests of a context as ones that a person waits for. Half of all turns are theirs
+// where others wait as well.
+func Asked(ctx context.Context) context.Context {
+	c := callerOf(ctx)
+	c.asked = true
+	return context.WithValue(ctx, callerKey{}, c)
+}
+
+func callerOf(ctx context.Context) caller {
+	c, _ := ctx.Value(callerKey{}).(caller)
+	return c
 }
 
 // Each does something n times, as many at a time as requests may be under way on the connection.

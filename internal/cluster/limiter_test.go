@@ -119,12 +119,12 @@ func TestQuickAnswersAreNeverSlow(t *testing.T) {
 }
 
 // waits has requests of a caller wait for their turn.
-func waits(l *limiter, caller string, n int) []chan struct{} {
+func waits(l *limiter, c caller, n int) []chan struct{} {
 	out := make([]chan struct{}, n)
 	for i := range out {
 		out[i] = make(chan struct{})
 		l.mu.Lock()
-		l.wait(caller, out[i])
+		l.line(c).join(c.name, out[i])
 		l.mu.Unlock()
 	}
 	return out
@@ -147,14 +147,14 @@ func TestAHugeSetLeavesRoomForSmallOnes(t *testing.T) {
 	const smallOnes = 100
 	l := newLimiter(time.Now)
 	for range firstSize {
-		if _, err := l.enter(t.Context(), "huge"); err != nil {
+		if _, err := l.enter(t.Context(), caller{name: "huge"}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	huge := waits(l, "huge", 5000)
+	huge := waits(l, caller{name: "huge"}, 5000)
 	var small [][]chan struct{}
 	for i := range smallOnes {
-		small = append(small, waits(l, fmt.Sprint("small-", i), 2))
+		small = append(small, waits(l, caller{name: fmt.Sprint("small-", i)}, 2))
 	}
 	for round := 1; round <= 2; round++ {
 		for range smallOnes + 1 {
@@ -177,26 +177,54 @@ func TestAHugeSetLeavesRoomForSmallOnes(t *testing.T) {
 	}
 }
 
+func TestWhatAPersonWaitsForHasEverySecondTurn(t *testing.T) {
+	t.Parallel()
+	l := newLimiter(time.Now)
+	for range firstSize {
+		if _, err := l.enter(t.Context(), caller{name: "busy"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	one, two := waits(l, caller{name: "one"}, 10), waits(l, caller{name: "two"}, 10)
+	asked := waits(l, callerOf(Calling(Asked(t.Context()), "asked")), 6)
+	also := waits(l, callerOf(Asked(Calling(t.Context(), "also asked"))), 6)
+	for turn, want := range [][4]int{{0, 0, 1, 0}, {1, 0, 1, 0}, {1, 0, 1, 1}, {1, 1, 1, 1}} {
+		l.leave()
+		was := [4]int{served(one), served(two), served(asked), served(also)}
+		if was != want {
+			t.Errorf("turn %d: served %v of those that nobody and those that somebody waits for, want %v", turn, was, want)
+		}
+	}
+	for range 20 {
+		l.leave()
+	}
+	if served(asked) != 6 || served(also) != 6 || served(one) != 6 || served(two) != 6 {
+		t.Errorf("after 24 turns: %d and %d of those that somebody waits for, %d and %d of the others, want 6 of each",
+			served(asked), served(also), served(one), served(two))
+	}
+}
+
 func TestWhoGivesUpLeavesNoGap(t *testing.T) {
 	t.Parallel()
 	l := newLimiter(time.Now)
 	for range firstSize {
-		if _, err := l.enter(t.Context(), "one"); err != nil {
+		if _, err := l.enter(t.Context(), caller{name: "one"}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	ended, cancel := context.WithCancelCause(t.Context())
 	given := errors.New("enough")
 	cancel(given)
-	if _, err := l.enter(ended, "two"); !errors.Is(err, given) {
+	if _, err := l.enter(ended, caller{name: "two"}); !errors.Is(err, given) {
 		t.Errorf("got %v, want the reason for which its context ended", err)
 	}
-	late := waits(l, "three", 1)
+	three := caller{name: "three"}
+	late := waits(l, three, 1)
 	l.leave()
-	if served(late) != 1 || l.busy != firstSize || len(l.turns) != 0 {
-		t.Errorf("a place went to somebody who had gone: %d busy, %d wait", l.busy, len(l.turns))
+	if served(late) != 1 || l.busy != firstSize || len(l.others) != 0 {
+		t.Errorf("a place went to somebody who had gone: %d busy, %d wait", l.busy, len(l.others))
 	}
-	l.forgo("three", late[0]) // its turn came, and its context ended at the same time
+	l.forgo(three, late[0]) // its turn came, and its context ended at the same time
 	if l.busy != firstSize-1 {
 		t.Errorf("%d busy, want %d", l.busy, firstSize-1)
 	}

@@ -19,6 +19,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/kustomizer/kustomizer/internal/cluster"
 	"github.com/kustomizer/kustomizer/internal/deploy"
 	"github.com/kustomizer/kustomizer/internal/object"
 	"github.com/kustomizer/kustomizer/internal/plan"
@@ -203,6 +204,9 @@ func (r *kustomizations) attempt(ctx context.Context, l *look) (time.Duration, e
 	}
 	limited, cancel := context.WithTimeout(ctx, max(shortestLook, time.Until(a.started.Add(timeout(l.ks)))))
 	defer cancel()
+	if requested != l.ks.Status.LastHandledReconcileAt {
+		limited = cluster.Asked(limited)
+	}
 	previous := l.ks.Status.LastAttemptedRevision
 	l.ks.Status.LastAttemptedRevision = src.Revision
 	view := deploy.View{Path: l.ks.Spec.Path, TargetNamespace: l.ks.Spec.TargetNamespace, Keys: r.keys.of(l.ks)}
