@@ -23,6 +23,7 @@ import (
 // options are the program's flags.
 type options struct {
 	kustomizer, kapp, published string
+	oldKubectl                  string
 	tools                       string
 	objects, runs, slow, large  int
 	latencies                   string
@@ -45,10 +46,11 @@ func parse() (options, error) {
 	flag.StringVar(&o.kustomizer, "kustomizer", "../bin/kustomizer", "this project's program")
 	flag.StringVar(&o.kapp, "kapp", ".build/kapp", "kapp's program")
 	flag.StringVar(&o.published, "published", ".build/published", "the program of ./published")
-	flag.StringVar(&o.tools, "tools", "kustomizer,kubectl,published,kapp", "what to measure")
+	flag.StringVar(&o.oldKubectl, "kubectl-1.33", ".build/kubectl-1.33", "kubectl 1.33; that of the sandbox is measured, too")
+	flag.StringVar(&o.tools, "tools", "kustomizer,kubectl,kubectl-1.33,published,kapp", "what to measure")
 	flag.IntVar(&o.objects, "objects", 1000, "how many objects, a quarter of each kind")
 	flag.IntVar(&o.runs, "runs", 3, "how often each tool has its turn; medians are reported")
-	flag.IntVar(&o.slow, "slow-runs", 0, "how often kubectl and published, which take minutes, have theirs; 0 for as often")
+	flag.IntVar(&o.slow, "slow-runs", 0, "how often either kubectl and published, which take minutes, have theirs; 0 for as often")
 	flag.IntVar(&o.large, "large", 0, "instead: install a set of so many objects, change one, remove half, and look at our memory")
 	flag.StringVar(&o.latencies, "latencies", "0s,10ms", "latencies to add to each round trip")
 	flag.StringVar(&o.results, "results", "", "file to write the figures to; without it they are printed only")
@@ -60,7 +62,7 @@ func parse() (options, error) {
 	if o.slow == 0 {
 		o.slow = o.runs
 	}
-	for _, path := range []*string{&o.kustomizer, &o.kapp, &o.published} {
+	for _, path := range []*string{&o.kustomizer, &o.kapp, &o.published, &o.oldKubectl} {
 		absolute, err := filepath.Abs(*path)
 		if err != nil {
 			return o, err

@@ -28,6 +28,17 @@ type tool struct {
 	accept      []int // exit codes of diff that say that there are differences
 }
 
+// kubectl is one of any version.
+func kubectl(program string) tool {
+	return tool{
+		apply: func(_, file string) []string { return []string{program, "apply", "--server-side", "-f", file} },
+		diff:  func(_, file string) []string { return []string{program, "diff", "--server-side", "-f", file} },
+		slow:  true,
+		// diff(1) itself says 1 where there are differences.
+		accept: []int{1},
+	}
+}
+
 // tools returns the tools that were asked for.
 func (b *bench) tools() ([]tool, error) {
 	known := map[string]tool{
@@ -40,15 +51,8 @@ func (b *bench) tools() ([]tool, error) {
 			},
 			accept: []int{1},
 		},
-		"kubectl": {
-			apply: func(_, file string) []string {
-				return []string{b.sandbox.Kubectl, "apply", "--server-side", "-f", file}
-			},
-			diff: func(_, file string) []string { return []string{b.sandbox.Kubectl, "diff", "--server-side", "-f", file} },
-			slow: true,
-			// diff(1) itself says 1 where there are differences.
-			accept: []int{1},
-		},
+		"kubectl":      kubectl(b.sandbox.Kubectl),
+		"kubectl-1.33": kubectl(b.oldKubectl),
 		"published": {
 			apply: func(ns, file string) []string { return []string{b.published, "apply", ns, file} },
 			diff:  func(ns, file string) []string { return []string{b.published, "diff", ns, file} },
