@@ -186,14 +186,14 @@ bench-smoke: ## Run every benchmark once
 	@go test -run '^$$' -bench . -benchtime 1x -benchmem $$(git grep -l "^func Benchmark" -- cmd internal hack | xargs -n1 dirname | sort -u | sed 's|^|./|')
 
 # kapp is built with the versions that it pins, kubectl is the sandbox's and the last that read the API server's
-# description of a kind for each object, Kustomizer 2 is its algorithm. Controllers send what they may by default.
+# description of a kind for each object, Kustomizer 2 is its algorithm.
 .PHONY: bench-engine
 bench-engine: build $(SANDBOX) ## Measure apply and diff beside kubectl, kapp and Kustomizer 2: BENCH='--runs 1' changes how
 	@cd bench/kapp && CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o ../.build/kapp carvel.dev/kapp/cmd/kapp
 	@cd bench/kubectl && CGO_ENABLED=0 go build -tags bench -trimpath -ldflags '-s -w' -o ../.build/kubectl-1.33 .
 	@cd bench && CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o .build/ ./engine ./published
 	@dir=.sandbox/bench-$$$$; \
-	$(SANDBOX) run --bare --controller-qps 20 --dir $$dir -- sh -c 'cd bench && .build/engine --results RESULTS.md $(BENCH)' && rm -rf $$dir
+	$(SANDBOX) run --bare --dir $$dir -- sh -c 'cd bench && .build/engine --results RESULTS.md $(BENCH)' && rm -rf $$dir
 
 .PHONY: bench-large
 bench-large: build $(SANDBOX) ## Install 10,000 objects, change one, remove 5,000, in less than 512 MiB

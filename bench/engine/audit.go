@@ -31,7 +31,7 @@ func (a auditLog) mark() mark {
 // settle waits until hardly anything is asked of the API server any more: controllers go on after a
 // program has ended, and would take their time from what is measured next.
 func (a auditLog) settle(ctx context.Context) error {
-	const quiet, most = 16 << 10, 180 // bytes in a second, seconds
+	const quiet, most = 16 << 10, 30 // bytes in a second, seconds
 	for range most {
 		before := a.mark()
 		select {

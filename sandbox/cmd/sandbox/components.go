@@ -231,16 +231,14 @@ func (l layout) apiserverChild() child {
 	}}
 }
 
-// managerChild is the controller-manager, each of whose controllers may send so many requests in a
-// second, and half as many more at once.
-func (l layout) managerChild(qps int) child {
+func (l layout) managerChild() child {
 	config := l.path("controller-manager.kubeconfig")
 	return child{name: "kube-controller-manager", bin: l.bin("kube-controller-manager"), args: []string{
 		"--kubeconfig=" + config, "--secure-port=0", "--leader-elect=false",
 		"--use-service-account-credentials=true",
 		"--service-account-private-key-file=" + l.cert("service-account.key"),
 		"--root-ca-file=" + l.cert("ca.crt"),
-		fmt.Sprintf("--kube-api-qps=%d", qps), fmt.Sprintf("--kube-api-burst=%d", qps+qps/2),
+		"--kube-api-qps=400", "--kube-api-burst=800",
 		"--horizontal-pod-autoscaler-sync-period=5s",
 		"--controllers=*,-node-lifecycle-controller,-node-ipam-controller,-service-lb-controller,-node-route-controller",
 	}}

@@ -92,7 +92,7 @@ func (o options) superviseArgs() []string {
 		"supervise", "--dir", o.dir, "--source", o.source,
 		"--bare=" + strconv.FormatBool(o.bare), "--node=" + strconv.FormatBool(o.node),
 		"--no-controller-manager=" + strconv.FormatBool(o.noManager),
-		"--controller-qps", strconv.Itoa(o.qps), "--timeout", o.timeout.String(), "--while-pid", strconv.Itoa(o.whilePID),
+		"--timeout", o.timeout.String(), "--while-pid", strconv.Itoa(o.whilePID),
 	}
 }
 

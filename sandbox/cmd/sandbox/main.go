@@ -26,7 +26,6 @@ flags of up and run:
   --bare                   etcd, API server and controller-manager only
   --node                   with --bare: the scheduler and the simulated node as well
   --no-controller-manager  with --bare: without the controller-manager
-  --controller-qps 400     requests a controller may send in a second (Kubernetes' default is 20)
   --timeout 2m             bounds starting, building not counted
   --while-pid PID          stop by itself when that process ends
 `
@@ -83,7 +82,6 @@ type options struct {
 	bare      bool
 	node      bool
 	noManager bool
-	qps       int // see the flag
 	timeout   time.Duration
 	whilePID  int
 }
@@ -101,7 +99,6 @@ func parse(command string, args []string) (options, []string, error) {
 	fs.BoolVar(&o.bare, "bare", false, "control plane only")
 	fs.BoolVar(&o.node, "node", false, "with --bare: scheduler and simulated node")
 	fs.BoolVar(&o.noManager, "no-controller-manager", false, "with --bare: no controller-manager")
-	fs.IntVar(&o.qps, "controller-qps", 400, "requests that each controller may send in a second; Kubernetes' own default is 20")
 	fs.DurationVar(&o.timeout, "timeout", 2*time.Minute, "bounds starting")
 	fs.IntVar(&o.whilePID, "while-pid", 0, "stop when this process ends")
 	if err := fs.Parse(args); err != nil {
@@ -109,9 +106,6 @@ func parse(command string, args []string) (options, []string, error) {
 	}
 	if command != "run" && fs.NArg() > 0 {
 		return o, nil, fmt.Errorf("unexpected argument %q", fs.Arg(0))
-	}
-	if o.qps < 1 {
-		return o, nil, errors.New("--controller-qps must be at least 1")
 	}
 	if err := o.complete(command); err != nil {
 		return o, nil, err
