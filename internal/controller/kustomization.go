@@ -204,7 +204,7 @@ func (r *kustomizations) attempt(ctx context.Context, l *look) (time.Duration, e
 	}
 	limited, cancel := context.WithTimeout(ctx, max(shortestLook, time.Until(a.started.Add(timeout(l.ks)))))
 	defer cancel()
-	if requested != l.ks.Status.LastHandledReconcileAt {
+	if requested != "" && requested != l.ks.Status.LastHandledReconcileAt {
 		limited = cluster.Asked(limited)
 	}
 	previous := l.ks.Status.LastAttemptedRevision
