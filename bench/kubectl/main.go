@@ -2,7 +2,6 @@
 
 //go:build bench
 
-// Command kubectl is kubectl 1.33, as cmd/kubectl of Kubernetes makes it.
 package main
 
 import (
@@ -12,6 +11,7 @@ import (
 	"k8s.io/kubectl/pkg/cmd/util"
 )
 
+// main does as cmd/kubectl of Kubernetes does.
 func main() {
 	if err := cli.RunNoErrOutput(cmd.NewDefaultKubectlCommand()); err != nil {
 		util.CheckErr(err)
