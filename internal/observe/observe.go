@@ -72,7 +72,8 @@ func Assess(objs map[object.ID]*unstructured.Unstructured, want Want) Report {
 			t.hidden(target.ID)
 		}
 	}
-	return t.report()
+	report, _ := t.report()
+	return report
 }
 
 // Snapshot judges the objects once, by one list per kind. Objects that a list does not show are
@@ -92,5 +93,6 @@ func Snapshot(ctx context.Context, c *cluster.Cluster, want Want) (Report, error
 	}
 	_ = kinds.Wait() // the goroutines return no error
 	w.pollDue(ctx)
-	return w.table.report(), ctx.Err()
+	report, _ := w.table.report()
+	return report, ctx.Err()
 }

@@ -192,24 +192,15 @@ func (t *table) dueReads(now time.Time, every time.Duration) []Target {
 	return out
 }
 
-// complete says whether everything has been looked at, or tried to.
-func (t *table) complete() bool {
+// report judges all objects, and says whether it is complete: everything has been looked at, or tried to.
+func (t *table) report() (out Report, complete bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	complete = true
 	for _, id := range t.order {
-		if r := t.records[id]; r.presence == unseen && r.problem.Code == "" {
-			return false
-		}
-	}
-	return true
-}
-
-func (t *table) report() Report {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	var out Report
-	for _, id := range t.order {
-		ready, status := judge(t.targets[id], t.records[id])
+		r := t.records[id]
+		complete = complete && (r.presence != unseen || r.problem.Code != "")
+		ready, status := judge(t.targets[id], r)
 		switch {
 		case ready:
 			out.Ready = append(out.Ready, id)
@@ -219,7 +210,7 @@ func (t *table) report() Report {
 			out.Pending = append(out.Pending, NotReady{ID: id, Status: status})
 		}
 	}
-	return out
+	return out, complete
 }
 
 // older says whether a resource version is known to be older than another. Those of some

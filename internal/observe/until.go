@@ -77,8 +77,8 @@ func (w *waiter) evaluate(ctx context.Context, onChange func(Report)) (Report, e
 	var failedSince time.Time
 	for reported := false; ; {
 		began := time.Now()
-		report := w.table.report()
-		if w.table.complete() && (!reported || !report.equal(last)) {
+		report, complete := w.table.report()
+		if complete && (!reported || !report.equal(last)) {
 			reported, last = true, report
 			if onChange != nil {
 				onChange(report)
@@ -92,7 +92,7 @@ func (w *waiter) evaluate(ctx context.Context, onChange func(Report)) (Report, e
 			w.nextChange(ctx, failedSince)
 		}
 		if ctx.Err() != nil {
-			report = w.table.report()
+			report, _ = w.table.report()
 			return report, fmt.Errorf("waiting for %d of %d objects: %w", len(report.Pending)+len(report.Failed), len(w.table.order), context.Cause(ctx))
 		}
 	}
