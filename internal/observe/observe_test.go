@@ -144,36 +144,6 @@ func TestUntilTakesOneListAndOneWatchPerKind(t *testing.T) {
 	}
 }
 
-// A report that is told to be complete has nothing in it that was looked at only after it was made.
-func TestACompleteReportHasEverything(t *testing.T) {
-	t.Parallel()
-	w := Want{Selector: owned}
-	var objects []*unstructured.Unstructured
-	for i := range 50 {
-		u := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "v1", "kind": "ConfigMap"}}
-		u.SetNamespace("ns")
-		u.SetName(fmt.Sprintf("n%02d", i))
-		objects = append(objects, u)
-		w.Objects = append(w.Objects, Target{ID: object.Of(u)})
-	}
-	for range 500 {
-		table := newTable(w)
-		go func() {
-			for _, u := range objects {
-				table.see(u, false)
-			}
-		}()
-		report, complete := table.report()
-		for !complete {
-			<-table.changed
-			report, complete = table.report()
-		}
-		if len(report.Ready) != len(objects) {
-			t.Fatalf("%d objects are ready in a complete report, want %d", len(report.Ready), len(objects))
-		}
-	}
-}
-
 func TestUntilReturnsAtOnceWhenAllIsReady(t *testing.T) {
 	t.Parallel()
 	f, c := serve(t)
