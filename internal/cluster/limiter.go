@@ -28,7 +28,8 @@ type limiter struct {
 	busy   int
 	asked  line // of those whom a person waits for
 	others line
-	second bool // the last turn was that of one whom a person waits for
+	// askedLast says whose the last turn was.
+	askedLast bool
 }
 
 // caller is whose request it is.
@@ -96,8 +97,8 @@ func (l *limiter) forgo(c caller, turn chan struct{}) {
 // serve lets those who wait in.
 func (l *limiter) serve() {
 	for l.busy < l.window.size && len(l.asked)+len(l.others) > 0 {
-		l.second = len(l.asked) > 0 && (!l.second || len(l.others) == 0)
-		close(l.line(caller{asked: l.second}).next())
+		l.askedLast = len(l.asked) > 0 && (!l.askedLast || len(l.others) == 0)
+		close(l.line(caller{asked: l.askedLast}).next())
 		l.busy++
 	}
 }

@@ -118,6 +118,18 @@ func TestQuickAnswersAreNeverSlow(t *testing.T) {
 	s.want(t, 10, "answers that are quick, and less so")
 }
 
+// crowded returns a limiter all of whose room is taken by one caller.
+func crowded(t *testing.T, name string) *limiter {
+	t.Helper()
+	l := newLimiter(time.Now)
+	for range firstSize {
+		if _, err := l.enter(t.Context(), caller{name: name}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return l
+}
+
 // waits has requests of a caller wait for their turn.
 func waits(l *limiter, c caller, n int) []chan struct{} {
 	out := make([]chan struct{}, n)
@@ -145,12 +157,7 @@ func served(turns []chan struct{}) int {
 func TestAHugeSetLeavesRoomForSmallOnes(t *testing.T) {
 	t.Parallel()
 	const smallOnes = 100
-	l := newLimiter(time.Now)
-	for range firstSize {
-		if _, err := l.enter(t.Context(), caller{name: "huge"}); err != nil {
-			t.Fatal(err)
-		}
-	}
+	l := crowded(t, "huge")
 	huge := waits(l, caller{name: "huge"}, 5000)
 	var small [][]chan struct{}
 	for i := range smallOnes {
@@ -179,12 +186,7 @@ func TestAHugeSetLeavesRoomForSmallOnes(t *testing.T) {
 
 func TestWhatAPersonWaitsForHasEverySecondTurn(t *testing.T) {
 	t.Parallel()
-	l := newLimiter(time.Now)
-	for range firstSize {
-		if _, err := l.enter(t.Context(), caller{name: "busy"}); err != nil {
-			t.Fatal(err)
-		}
-	}
+	l := crowded(t, "busy")
 	one, two := waits(l, caller{name: "one"}, 10), waits(l, caller{name: "two"}, 10)
 	asked := waits(l, callerOf(Calling(Asked(t.Context()), "asked")), 6)
 	also := waits(l, callerOf(Asked(Calling(t.Context(), "also asked"))), 6)
@@ -206,12 +208,7 @@ func TestWhatAPersonWaitsForHasEverySecondTurn(t *testing.T) {
 
 func TestWhoGivesUpLeavesNoGap(t *testing.T) {
 	t.Parallel()
-	l := newLimiter(time.Now)
-	for range firstSize {
-		if _, err := l.enter(t.Context(), caller{name: "one"}); err != nil {
-			t.Fatal(err)
-		}
-	}
+	l := crowded(t, "one")
 	ended, cancel := context.WithCancelCause(t.Context())
 	given := errors.New("enough")
 	cancel(given)
