@@ -4,6 +4,7 @@ package artifact
 
 import (
 	"archive/tar"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -14,7 +15,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"slices"
 	"time"
 )
 
@@ -45,28 +45,14 @@ func PackTree(ctx context.Context, t Tree, meta Metadata, opts PackOptions, spoo
 	if opts.Encrypt != nil {
 		t.Limits.Extracted = min(t.Limits.Extracted, EncryptedLimits().Extracted)
 	}
-	entries, err := walkTree(ctx, root, t)
-	if err != nil {
-		return nil, nil, err
-	}
 	layer, err := newLayerWriter(spool, opts)
 	if err != nil {
 		return nil, nil, fmt.Errorf("packing a directory: %w", err)
 	}
 	defer layer.abandon()
-	files := &opener{root: root}
-	defer files.close()
-	var names []string
-	for _, e := range entries {
-		if err := ctx.Err(); err != nil {
-			return nil, nil, err
-		}
-		if err := layer.add(files, e); err != nil {
-			return nil, nil, fmt.Errorf("packing %s: %w", filepath.Join(t.Dir, filepath.FromSlash(e.path)), err)
-		}
-		if !e.dir {
-			names = append(names, e.path)
-		}
+	names, err := layer.addAll(ctx, root, t)
+	if err != nil {
+		return nil, nil, err
 	}
 	blob, diffID, err := layer.finish(t.Limits)
 	if err != nil {
@@ -160,6 +146,38 @@ func isPlain(f *os.File) bool {
 	}
 	info, err := f.Stat()
 	return err == nil && info.Mode().IsRegular()
+}
+
+// foundAhead is how many entries may be found before they are packed.
+const foundAhead = 1024
+
+// addAll writes all of a tree, while it is still being looked through, and lists its files. What is wrong
+// with the tree comes before what went wrong with a file.
+func (w *layerWriter) addAll(ctx context.Context, root *os.Root, t Tree) ([]string, error) {
+	entries, walked := make(chan treeEntry, foundAhead), make(chan error, 1)
+	go func() {
+		walked <- walkTree(ctx, root, t, func(e treeEntry) { entries <- e })
+		close(entries)
+	}()
+	files := &opener{root: root}
+	defer files.close()
+	var names []string
+	var failed error
+	for e := range entries {
+		if failed = cmp.Or(failed, ctx.Err()); failed != nil {
+			continue // to its end, for what is wrong with the tree
+		}
+		if err := w.add(files, e); err != nil {
+			failed = fmt.Errorf("packing %s: %w", filepath.Join(t.Dir, filepath.FromSlash(e.path)), err)
+		}
+		if !e.dir {
+			names = append(names, e.path)
+		}
+	}
+	if err := <-walked; err != nil {
+		return nil, err
+	}
+	return names, failed
 }
 
 // add writes an entry whose header says nothing about who packed it, or when.
@@ -261,28 +279,4 @@ func (w *layerWriter) abandon() {
 		_ = w.gzip.Close()
 		_ = w.file.Close()
 	}
-}
-
-// withParents adds the directories that hold files, and sorts.
-func withParents(files []treeEntry) []treeEntry {
-	dirs := map[string]bool{}
-	for _, f := range files {
-		for dir := path.Dir(f.path); dir != "." && !dirs[dir]; dir = path.Dir(dir) {
-			dirs[dir] = true
-		}
-	}
-	for dir := range dirs {
-		files = append(files, treeEntry{path: dir, dir: true})
-	}
-	slices.SortFunc(files, func(a, b treeEntry) int {
-		switch {
-		case a.path < b.path:
-			return -1
-		case a.path > b.path:
-			return 1
-		default:
-			return 0
-		}
-	})
-	return files
 }

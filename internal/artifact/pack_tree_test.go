@@ -5,20 +5,26 @@
 package artifact_test
 
 import (
+	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"context"
 	"errors"
 	"io"
 	"io/fs"
+	"maps"
 	"math/rand/v2"
 	"os"
+	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/kustomizer/kustomizer/internal/artifact"
 )
@@ -68,6 +74,111 @@ func TestATreeHasTheSameDigestEverywhere(t *testing.T) {
 		if diff := cmp.Diff([]string{"app-config.yaml", "app/deployment.yaml", "app/sub/x.yaml"}, files); diff != "" {
 			t.Error(diff)
 		}
+	}
+}
+
+// TestATreeIsPackedInTheOrderOfItsPaths: also where directories have the beginning of others' names, and
+// where they hold no file.
+func TestATreeIsPackedInTheOrderOfItsPaths(t *testing.T) {
+	t.Parallel()
+	random := rand.New(rand.NewPCG(3, 4)) //nolint:gosec // the same trees each time
+	names := []string{"a", "a-", "a-b", "a.b", "a0", "aa", "b", "a b", "a-b.c", "-", "a.b-"}
+	for range 60 {
+		dir := t.TempDir()
+		want := map[string]bool{}
+		for range 1 + random.IntN(25) {
+			var parts []string
+			for range 1 + random.IntN(4) {
+				parts = append(parts, names[random.IntN(len(names))])
+			}
+			name := path.Join(parts...)
+			if random.IntN(4) == 0 {
+				_ = os.MkdirAll(filepath.Join(dir, filepath.FromSlash(name)), 0o755) // where a file is, it stays
+				continue
+			}
+			if os.MkdirAll(filepath.Join(dir, filepath.FromSlash(path.Dir(name))), 0o755) != nil ||
+				os.WriteFile(filepath.Join(dir, filepath.FromSlash(name)), nil, 0o600) != nil {
+				continue // a file is where there should be a directory, or the other way round
+			}
+			for at := name; at != "."; at = path.Dir(at) {
+				want[at] = true
+			}
+		}
+		packed, files, err := packTree(t, artifact.Tree{Dir: dir})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, gotFiles := namesInLayer(t, packed)
+		if diff := cmp.Diff(slices.Sorted(maps.Keys(want)), got, cmpopts.EquateEmpty()); diff != "" {
+			t.Errorf("-want +got:\n%s", diff)
+		}
+		if diff := cmp.Diff(gotFiles, files, cmpopts.EquateEmpty()); diff != "" {
+			t.Errorf("-packed +listed:\n%s", diff)
+		}
+	}
+}
+
+// namesInLayer lists the paths in a layer, in their order, and those of the files among them.
+func namesInLayer(t *testing.T, packed *artifact.Packed) (all, files []string) {
+	t.Helper()
+	blob, err := packed.Layers[0].Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer blob.Close()
+	zr, err := gzip.NewReader(blob)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for tr := tar.NewReader(zr); ; {
+		h, err := tr.Next()
+		if errors.Is(err, io.EOF) {
+			return all, files
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, strings.TrimSuffix(h.Name, "/"))
+		if h.Typeflag == tar.TypeReg {
+			files = append(files, h.Name)
+		}
+	}
+}
+
+func TestPackingEndsWithItsContext(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	writeTree(t, dir, smallTree())
+	ctx, cancel := context.WithCancel(t.Context())
+	tree := artifact.Tree{Dir: dir, Ignored: func(at string, _ bool) (bool, error) {
+		if at == "app/sub" {
+			cancel()
+		}
+		return false, nil
+	}}
+	_, _, err := artifact.PackTree(ctx, tree, artifact.Metadata{}, artifact.PackOptions{}, t.TempDir())
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestWhatIsWrongWithATreeIsToldFirst: a file that can't be packed does not hide what is wrong further on.
+func TestWhatIsWrongWithATreeIsToldFirst(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	writeTree(t, dir, map[string]string{"a.yaml": "a", "b/c.yaml": "c"})
+	if err := os.Symlink("a.yaml", filepath.Join(dir, "z.yaml")); err != nil {
+		t.Fatal(err)
+	}
+	tree := artifact.Tree{Dir: dir, Ignored: func(at string, _ bool) (bool, error) {
+		if at != "b" {
+			return false, nil
+		}
+		return false, os.Remove(filepath.Join(dir, "a.yaml")) // it was listed, and maybe packed
+	}}
+	var refused *artifact.RefusedError
+	if _, _, err := packTree(t, tree); !errors.As(err, &refused) || refused.Reason != artifact.SymlinkNotAllowed {
+		t.Errorf("got %v", err)
 	}
 }
 

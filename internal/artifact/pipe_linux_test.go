@@ -14,7 +14,8 @@ import (
 )
 
 // TestAPipeInPlaceOfWhatWasListedIsNotWaitedFor puts a pipe where something else was when the tree was listed,
-// while what comes behind it is listed. Nobody ever writes to it. Other systems tell of it in other words.
+// and before it is packed: what is in "dir" comes after "dir.yaml", and is listed before it. Nobody ever writes
+// to the pipe. Other systems tell of it in other words.
 func TestAPipeInPlaceOfWhatWasListedIsNotWaitedFor(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -29,12 +30,12 @@ func TestAPipeInPlaceOfWhatWasListedIsNotWaitedFor(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
-			writeTree(t, dir, map[string]string{"a": c.content, "b": "listed after it"})
+			writeTree(t, dir, map[string]string{"dir/a": c.content, "dir.yaml": "packed before it"})
 			swap := func(at string, _ bool) (bool, error) {
-				if at != "b" {
+				if at != "dir.yaml" {
 					return false, nil
 				}
-				return false, becomePipe(t, filepath.Join(dir, "a"), c.held)
+				return false, becomePipe(t, filepath.Join(dir, "dir", "a"), c.held)
 			}
 			_, _, err := packTree(t, artifact.Tree{Dir: dir, Ignored: swap})
 			if err == nil || !strings.Contains(err.Error(), "the file changed while it was read") {

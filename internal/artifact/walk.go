@@ -11,6 +11,7 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"strings"
 )
 
 // maxProblems is how many things wrong with a tree are told at once.
@@ -22,23 +23,23 @@ type walker struct {
 	root     *os.Root
 	paths    *tree
 	above    []fs.FileInfo // the directories that are being walked, to notice links that lead in a circle
-	files    []treeEntry
+	unnamed  []string      // those of them that were not found yet to hold a file
+	found    func(treeEntry)
 	bytes    int64
 	problems []error
 }
 
 var errEnough = errors.New("enough")
 
-func walkTree(ctx context.Context, root *os.Root, t Tree) ([]treeEntry, error) {
-	w := &walker{tree: t, root: root, paths: newTree(t.Limits)}
+// walkTree finds what is packed: files, and the directories that hold any. Each is told of as soon as it is
+// known that it is the next one in the order of their paths. What is wrong is told at the end, all of it.
+func walkTree(ctx context.Context, root *os.Root, t Tree, found func(treeEntry)) error {
+	w := &walker{tree: t, root: root, paths: newTree(t.Limits), found: found}
 	err := w.start(ctx)
 	if len(w.problems) > 0 && (err == nil || errors.Is(err, errEnough)) {
-		return nil, errors.Join(w.problems...)
+		return errors.Join(w.problems...)
 	}
-	if err != nil {
-		return nil, err
-	}
-	return withParents(w.files), nil
+	return err
 }
 
 func (w *walker) start(ctx context.Context) error {
@@ -68,24 +69,74 @@ func (w *walker) dir(ctx context.Context, dir string) error {
 	if slices.ContainsFunc(w.above, func(a fs.FileInfo) bool { return os.SameFile(a, info) }) {
 		return w.note(refuse(SymlinkNotAllowed, dir, "it leads in a circle"))
 	}
-	w.above = append(w.above, info)
-	defer func() { w.above = w.above[:len(w.above)-1] }()
+	w.above, w.unnamed = append(w.above, info), append(w.unnamed, filepath.ToSlash(dir))
+	defer func() { w.above, w.unnamed = w.above[:len(w.above)-1], w.unnamed[:max(0, len(w.unnamed)-1)] }()
 	entries, err := f.ReadDir(-1)
 	if err != nil {
 		return w.note(fmt.Errorf("packing a directory: %w", err))
 	}
-	slices.SortFunc(entries, func(a, b fs.DirEntry) int {
-		if a.Name() < b.Name() {
-			return -1
+	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
+	return w.entries(ctx, dir, entries)
+}
+
+// entries walks what is in a directory. What is below "a" comes after "a.txt", though "a" does not: a point
+// comes before a slash. It is kept back until then.
+func (w *walker) entries(ctx context.Context, dir string, entries []fs.DirEntry) error {
+	var held []keptBack // the last one is the next
+	for i, entry := range entries {
+		held = w.release(held, path.Join(dir, entry.Name()))
+		at := path.Join(dir, entry.Name())
+		if i+1 == len(entries) || entries[i+1].Name() > entry.Name()+"/" {
+			if err := w.entry(ctx, at, entry); err != nil {
+				return err
+			}
+			continue
 		}
-		return 1
-	})
-	for _, entry := range entries {
-		if err := w.entry(ctx, path.Join(dir, entry.Name()), entry); err != nil {
+		below, err := w.keepBack(at, func() error { return w.entry(ctx, at, entry) })
+		if err != nil {
 			return err
 		}
+		held = append(held, below)
 	}
+	w.release(held, "")
 	return nil
+}
+
+// keptBack is what was found below a directory.
+type keptBack struct {
+	dir     string
+	entries []treeEntry
+}
+
+// keepBack tells of a directory that holds files, and keeps back what is below it.
+func (w *walker) keepBack(dir string, walk func() error) (keptBack, error) {
+	out := keptBack{dir: filepath.ToSlash(dir)}
+	tell := w.found
+	w.found = func(e treeEntry) {
+		if len(e.path) > len(out.dir) && strings.HasPrefix(e.path, out.dir+"/") {
+			out.entries = append(out.entries, e)
+			return
+		}
+		tell(e)
+	}
+	defer func() { w.found = tell }()
+	err := walk()
+	return out, err
+}
+
+// release tells of what was kept back and comes before a path, or of all of it where that is empty.
+func (w *walker) release(held []keptBack, before string) []keptBack {
+	for len(held) > 0 {
+		last := held[len(held)-1]
+		if before != "" && last.dir+"/" > filepath.ToSlash(before) {
+			break
+		}
+		for _, e := range last.entries {
+			w.found(e)
+		}
+		held = held[:len(held)-1]
+	}
+	return held
 }
 
 func (w *walker) entry(ctx context.Context, at string, entry fs.DirEntry) error {
@@ -151,7 +202,13 @@ func (w *walker) take(at string, info fs.FileInfo) error {
 		}
 		return w.note(problem)
 	}
-	w.files = append(w.files, treeEntry{path: at, size: info.Size()})
+	for _, dir := range w.unnamed {
+		if dir != "." {
+			w.found(treeEntry{path: dir, dir: true})
+		}
+	}
+	w.unnamed = w.unnamed[:0]
+	w.found(treeEntry{path: at, size: info.Size()})
 	return nil
 }
 

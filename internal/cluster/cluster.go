@@ -131,8 +131,8 @@ func decode(res rest.Result) (*unstructured.Unstructured, error) {
 	if err != nil {
 		return nil, err
 	}
-	u := &unstructured.Unstructured{}
-	if err := u.UnmarshalJSON(body); err != nil {
+	u, err := decodeObject(body)
+	if err != nil {
 		return nil, fmt.Errorf("decoding the API server's answer: %w", err)
 	}
 	return u, nil

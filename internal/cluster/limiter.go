@@ -240,16 +240,24 @@ func callerOf(ctx context.Context) caller {
 
 // Each does something n times, as many at a time as requests may be under way on the connection.
 // After an error no other begins, what is under way is told so by its context, and the first error
-// is returned.
+// is returned. Those who do it stay for the next: a stack that has grown for one request fits all.
 func (c *Cluster) Each(ctx context.Context, n int, do func(ctx context.Context, i int) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	ended := make(chan error)
+	work, ended := make(chan int), make(chan error)
+	defer close(work)
 	var first error
-	for begun, running := 0, 0; begun < n || running > 0; {
+	for begun, running, workers := 0, 0, 0; begun < n || running > 0; {
 		for ; begun < n && running < c.limit.size(); begun, running = begun+1, running+1 {
-			i := begun
-			go func() { ended <- do(ctx, i) }()
+			if workers == running {
+				workers++
+				go func() {
+					for i := range work {
+						ended <- do(ctx, i)
+					}
+				}()
+			}
+			work <- begun // one is idle, or will be at once
 		}
 		err := <-ended
 		running--

@@ -47,8 +47,8 @@ func (c *Cluster) List(ctx context.Context, res Resource, sel Selection) ([]*uns
 		if err != nil {
 			return nil, "", err
 		}
-		page := &unstructured.UnstructuredList{}
-		if err := page.UnmarshalJSON(body); err != nil {
+		page, err := decodeList(body)
+		if err != nil {
 			return nil, "", fmt.Errorf("decoding a list of %s: %w", res.Resource, err)
 		}
 		for i := range page.Items {

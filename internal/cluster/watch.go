@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io"
 
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/watch"
 )
 
@@ -69,8 +68,8 @@ func parseEvent(line []byte) (watch.Event, error) {
 	if raw.Type == watch.Error {
 		return watch.Event{}, errors.New("the server ended the watch")
 	}
-	u := &unstructured.Unstructured{}
-	if err := u.UnmarshalJSON(raw.Object); err != nil {
+	u, err := decodeObject(raw.Object)
+	if err != nil {
 		return watch.Event{}, fmt.Errorf("decoding a watched object: %w", err)
 	}
 	return watch.Event{Type: raw.Type, Object: u}, nil

@@ -92,6 +92,7 @@ func TestASuspendedResourceIsLeftAlone(t *testing.T) {
 	a.waitForReady(t, "app", first)
 
 	a.patch(t, kustomizationsResource(), "app", `{"spec":{"suspend":true}}`)
+	a.lookAgain(t, "other") // the agent has seen all that happened to Kustomizations before, when this is done
 	a.patch(t, repositoriesResource(), "app", `{"spec":{"suspend":false}}`)
 	a.waitForSource(t, "app", second)
 	a.reconcile(t, kustomizationsResource(), "app")

@@ -129,25 +129,54 @@ func (c *Client) putManifest(ctx context.Context, repo artifact.Repository, iden
 	})
 }
 
-// pushBlobs sends blobs one after the other. The registry is asked about the next while it stores one,
-// which is mostly waiting for its disk.
+// pushBlobs sends blobs one after the other. While the registry stores one, which is mostly waiting for its
+// disk, it is sent the next.
 func (c *Client) pushBlobs(ctx context.Context, repo artifact.Repository, blobs []artifact.Blob) error {
 	const atOnce = 2 // the one that is sent, and the next
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(atOnce)
 	turn := ownTurn()
 	for _, blob := range blobs {
-		mine, done := turn, make(chan struct{})
-		turn = done
+		mine, next := turn, make(chan struct{})
+		turn = next
+		pass := sync.OnceFunc(func() { close(next) })
 		group.Go(func() error {
-			err := c.pushBlob(ctx, repo, blob, mine)
+			err := c.pushBlob(ctx, repo, announced(blob, pass), mine)
 			if err == nil { // else no other has its turn
-				close(done)
+				pass()
 			}
 			return err
 		})
 	}
 	return group.Wait()
+}
+
+// announced is a blob that tells when all of it has been read.
+func announced(b artifact.Blob, read func()) artifact.Blob {
+	open := b.Open
+	b.Open = func() (io.ReadCloser, error) {
+		content, err := open()
+		if err != nil {
+			return nil, err
+		}
+		return &announcing{ReadCloser: content, left: b.Size, read: read}, nil
+	}
+	return b
+}
+
+type announcing struct {
+	io.ReadCloser
+	left int64
+	read func()
+}
+
+// Read implements io.Reader.
+func (a *announcing) Read(p []byte) (int, error) {
+	n, err := a.ReadCloser.Read(p)
+	if a.left -= int64(n); a.left <= 0 {
+		a.read()
+	}
+	return n, err
 }
 
 // ownTurn is the turn of a blob that waits for no other.

@@ -254,31 +254,39 @@ func TestAPushSendsTheTagLast(t *testing.T) {
 	}
 }
 
-// TestTheConfigIsSentAfterTheLayer has a registry that takes its time to store the layer: it is asked for
-// a place for the config meanwhile, and gets the config when the layer is stored.
-func TestTheConfigIsSentAfterTheLayer(t *testing.T) {
+// TestTheConfigIsSentWhileTheLayerIsStored has a registry that takes its time to store the layer: it is asked
+// for a place for the config meanwhile, and gets the config when it has all bytes of the layer.
+func TestTheConfigIsSentWhileTheLayerIsStored(t *testing.T) {
 	t.Parallel()
 	p := pack(t, "kind: A\n")
 	layer, config := p.Layers[0].Digest.String(), p.Config.Digest.String()
-	var stored atomic.Bool
-	begun := make(chan struct{}, 2)
+	var stored atomic.Int32
+	begun, got := make(chan struct{}, 2), make(chan struct{})
 	reg := testkit.MemRegistry(t)
 	reg.Wrap(func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			digest := r.URL.Query().Get("digest")
-			if digest == layer { // without a second upload begun, this waits for ever
+			switch {
+			case digest == layer: // without a second upload begun, and the config sent, this waits for ever
 				<-begun
 				<-begun
-			}
-			if digest == config && !stored.Load() {
-				t.Error("the config is sent while the layer is being stored")
+				content, err := io.ReadAll(r.Body)
+				if err != nil {
+					t.Error(err)
+				}
+				r.Body = io.NopCloser(bytes.NewReader(content))
+				<-got
+			case digest == config:
+				close(got)
+			case r.Method == http.MethodPut && stored.Load() != 2:
+				t.Errorf("%s is sent when %d of 2 blobs are stored", r.URL, stored.Load())
 			}
 			next.ServeHTTP(w, r)
 			switch {
 			case r.Method == http.MethodPost:
 				begun <- struct{}{}
-			case digest == layer:
-				stored.Store(true)
+			case digest != "":
+				stored.Add(1)
 			}
 		})
 	})
