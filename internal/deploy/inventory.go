@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -154,21 +155,29 @@ func (e *Engine) ApplyInventory(ctx context.Context, r InventoryRequest, progres
 	}
 	req.Changed = home.reported(progress.Changed)
 	projection := r.projection()
+	var listed map[object.ID]plan.Entry
 	req.Recorded = func(ctx context.Context, entries map[object.ID]plan.Entry) error {
-		return projection.Write(ctx, e.Cluster, entries)
+		err := projection.Write(ctx, e.Cluster, entries)
+		if err == nil {
+			listed = entries
+		}
+		return err
 	}
 	out := e.followRun(held, req, progress.Waiting)
 	out.Changes = home.corrected(out.Changes)
-	return e.settled(ctx, held, out, projection)
+	return e.settled(ctx, held, out, projection, listed)
 }
 
-// settled keeps the time of the last apply, and what is told of the set, up to date where nothing
-// else changed; and it says what ended a run whose lock was lost.
-func (e *Engine) settled(ctx, held context.Context, out Outcome, projection record.Projection) Outcome {
+// settled keeps the time of the last apply, and what is told of the set, up to date where that was not
+// listed with the last change; and it says what ended a run whose lock was lost.
+func (e *Engine) settled(ctx, held context.Context, out Outcome, projection record.Projection, listed map[object.ID]plan.Entry) Outcome {
 	if out.Err != nil {
 		if cause := context.Cause(held); ctx.Err() == nil && cause != nil && !errors.Is(out.Err, cause) {
 			out.Err = errors.Join(out.Err, cause)
 		}
+		return out
+	}
+	if listed != nil && maps.Equal(listed, out.Entries) {
 		return out
 	}
 	if err := projection.Write(ctx, e.Cluster, out.Entries); err != nil {
