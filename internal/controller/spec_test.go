@@ -78,6 +78,7 @@ func TestASuspendedResourceIsLeftAlone(t *testing.T) {
 	first := a.deploy(t, "app", configMaps("app", 2), nil)
 	a.start(t, a.agent)
 	a.waitForReady(t, "app", first)
+	a.waitForSource(t, "app", first) // the agent is done with it
 
 	a.patch(t, repositoriesResource(), "app", `{"spec":{"suspend":true}}`)
 	second := a.publish(t, "app", configMaps("app", 3))
