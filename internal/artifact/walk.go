@@ -69,8 +69,11 @@ func (w *walker) dir(ctx context.Context, dir string) error {
 	if slices.ContainsFunc(w.above, func(a fs.FileInfo) bool { return os.SameFile(a, info) }) {
 		return w.note(refuse(SymlinkNotAllowed, dir, "it leads in a circle"))
 	}
-	w.above, w.unnamed = append(w.above, info), append(w.unnamed, filepath.ToSlash(dir))
-	defer func() { w.above, w.unnamed = w.above[:len(w.above)-1], w.unnamed[:max(0, len(w.unnamed)-1)] }()
+	w.above, w.unnamed = append(w.above, info), append(w.unnamed, dir)
+	defer func() {
+		w.above = w.above[:len(w.above)-1]
+		w.unnamed = w.unnamed[:max(0, len(w.unnamed)-1)] // where there is any, it is the last
+	}()
 	entries, err := f.ReadDir(-1)
 	if err != nil {
 		return w.note(fmt.Errorf("packing a directory: %w", err))
@@ -84,59 +87,57 @@ func (w *walker) dir(ctx context.Context, dir string) error {
 func (w *walker) entries(ctx context.Context, dir string, entries []fs.DirEntry) error {
 	var held []keptBack // the last one is the next
 	for i, entry := range entries {
-		held = w.release(held, path.Join(dir, entry.Name()))
 		at := path.Join(dir, entry.Name())
+		for len(held) > 0 && held[len(held)-1].below < at {
+			held = w.release(held)
+		}
 		if i+1 == len(entries) || entries[i+1].Name() > entry.Name()+"/" {
 			if err := w.entry(ctx, at, entry); err != nil {
 				return err
 			}
 			continue
 		}
-		below, err := w.keepBack(at, func() error { return w.entry(ctx, at, entry) })
+		kept, err := w.keepBack(at, func() error { return w.entry(ctx, at, entry) })
 		if err != nil {
 			return err
 		}
-		held = append(held, below)
+		held = append(held, kept)
 	}
-	w.release(held, "")
+	for len(held) > 0 {
+		held = w.release(held)
+	}
 	return nil
 }
 
 // keptBack is what was found below a directory.
 type keptBack struct {
-	dir     string
+	below   string // the directory, and a slash
 	entries []treeEntry
 }
 
 // keepBack tells of a directory that holds files, and keeps back what is below it.
 func (w *walker) keepBack(dir string, walk func() error) (keptBack, error) {
-	out := keptBack{dir: filepath.ToSlash(dir)}
+	kept := keptBack{below: dir + "/"}
 	tell := w.found
+	defer func() { w.found = tell }()
 	w.found = func(e treeEntry) {
-		if len(e.path) > len(out.dir) && strings.HasPrefix(e.path, out.dir+"/") {
-			out.entries = append(out.entries, e)
+		if strings.HasPrefix(e.path, kept.below) {
+			kept.entries = append(kept.entries, e)
 			return
 		}
 		tell(e)
 	}
-	defer func() { w.found = tell }()
 	err := walk()
-	return out, err
+	return kept, err
 }
 
-// release tells of what was kept back and comes before a path, or of all of it where that is empty.
-func (w *walker) release(held []keptBack, before string) []keptBack {
-	for len(held) > 0 {
-		last := held[len(held)-1]
-		if before != "" && last.dir+"/" > filepath.ToSlash(before) {
-			break
-		}
-		for _, e := range last.entries {
-			w.found(e)
-		}
-		held = held[:len(held)-1]
+// release tells of the last of what was kept back, and returns the rest.
+func (w *walker) release(held []keptBack) []keptBack {
+	last := len(held) - 1
+	for _, e := range held[last].entries {
+		w.found(e)
 	}
-	return held
+	return held[:last]
 }
 
 func (w *walker) entry(ctx context.Context, at string, entry fs.DirEntry) error {
