@@ -200,11 +200,38 @@ type auditLog struct {
 
 func newAuditLog(t testing.TB, path string) *auditLog {
 	t.Helper()
-	info, err := os.Stat(path)
+	end, err := endOfLines(path)
 	if err != nil {
 		t.Fatalf("reading the audit log: %v", err)
 	}
-	return &auditLog{path: path, offset: info.Size(), index: map[string]int{}}
+	return &auditLog{path: path, offset: end, index: map[string]int{}}
+}
+
+// endOfLines returns where the last whole line of a file ends. A line that is being written may be seen in
+// part: a file grows by one page of memory after the other.
+func endOfLines(path string) (int64, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	end, err := f.Seek(0, io.SeekEnd)
+	if err != nil {
+		return 0, err
+	}
+	buffer := make([]byte, 4<<10)
+	for end > 0 {
+		from := max(0, end-int64(len(buffer)))
+		part := buffer[:end-from]
+		if _, err := f.ReadAt(part, from); err != nil {
+			return 0, err
+		}
+		if i := bytes.LastIndexByte(part, '\n'); i >= 0 {
+			return from + int64(i) + 1, nil
+		}
+		end = from
+	}
+	return 0, nil
 }
 
 func (a *auditLog) snapshot() Requests {
