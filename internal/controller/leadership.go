@@ -5,6 +5,7 @@ package controller
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"sync"
 	"time"
@@ -62,13 +63,50 @@ type guardedTransport struct {
 
 // RoundTrip implements [http.RoundTripper].
 func (g *guardedTransport) RoundTrip(req *http.Request) (*http.Response, error) {
-	if req.Method != http.MethodGet && !g.held.holds(time.Now()) {
+	if req.Method == http.MethodGet {
+		return g.next.RoundTrip(req)
+	}
+	if !g.held.holds(time.Now()) {
 		if req.Body != nil {
 			req.Body.Close()
 		}
 		return nil, errNotLeading
 	}
-	return g.next.RoundTrip(req)
+	return g.next.RoundTrip(g.guarded(req))
+}
+
+// guarded returns a request that can be held up until its body is sent, without which it does nothing: whoever
+// is paused before that, and goes on when another agent leads, does not send it.
+func (g *guardedTransport) guarded(req *http.Request) *http.Request {
+	if req.Body == nil || req.Body == http.NoBody {
+		return req
+	}
+	out := *req
+	out.Body = &guardedBody{req.Body, g.held}
+	if again := req.GetBody; again != nil {
+		out.GetBody = func() (io.ReadCloser, error) {
+			body, err := again()
+			if err != nil {
+				return nil, err
+			}
+			return &guardedBody{body, g.held}, nil
+		}
+	}
+	return &out
+}
+
+// guardedBody is the body of a write, to be read while the Leases are held.
+type guardedBody struct {
+	io.ReadCloser
+	held *leadership
+}
+
+// Read implements [io.Reader].
+func (b *guardedBody) Read(p []byte) (int, error) {
+	if !b.held.holds(time.Now()) {
+		return 0, errNotLeading
+	}
+	return b.ReadCloser.Read(p)
 }
 
 // watchedLease is a Lease of which leadership learns.
