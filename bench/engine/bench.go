@@ -24,6 +24,8 @@ type sandbox struct {
 	Kubeconfig string `json:"kubeconfig"`
 	AuditLog   string `json:"auditLog"`
 	Kubectl    string `json:"kubectl"`
+	// Controllers are those that run beside the API server.
+	Controllers string `json:"controllers"`
 }
 
 // bench runs tools on a sandbox.

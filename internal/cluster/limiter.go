@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 )
@@ -191,11 +192,35 @@ func (t limited) RoundTrip(req *http.Request) (*http.Response, error) {
 func sortOf(req *http.Request) sort {
 	switch {
 	case req.Method == http.MethodGet:
-		return unsorted
+		return sort{}
 	case req.URL.Query().Has("dryRun"):
-		return rehearse
+		return sort{rehearse, resourceOf(req.URL.Path)}
 	default:
-		return write
+		return sort{write, resourceOf(req.URL.Path)}
+	}
+}
+
+// resourceOf returns what of a request's path all objects of a kind share: group, resource and, where
+// there is one, subresource. It is empty where the path is none of an API's.
+func resourceOf(path string) string {
+	_, rest, ok := strings.Cut(path, "/apis/") // what is before it is the server's own
+	if !ok {
+		if _, rest, ok = strings.Cut(path, "/api/"); !ok {
+			return ""
+		}
+		rest = "/" + rest // of the group that has no name
+	}
+	parts := strings.Split(rest, "/") // group, version, resource, name, subresource
+	if len(parts) > 4 && parts[2] == "namespaces" && (parts[0] != "" || parts[4] != "status" && parts[4] != "finalize") {
+		parts = append(parts[:2:2], parts[4:]...)
+	}
+	switch {
+	case len(parts) > 4:
+		return parts[0] + "/" + parts[2] + "/" + parts[4]
+	case len(parts) > 2:
+		return parts[0] + "/" + parts[2]
+	default:
+		return ""
 	}
 }
 

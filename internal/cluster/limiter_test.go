@@ -25,7 +25,9 @@ type story struct {
 func newStory() *story { return &story{newWindow(), time.Unix(1_000_000, 0)} }
 
 // good lets requests be answered one after the other, each after so long.
-func (s *story) good(n int, sort sort, took time.Duration) {
+func (s *story) good(n int, of purpose, took time.Duration) { s.goodOf(n, sort{purpose: of}, took) }
+
+func (s *story) goodOf(n int, sort sort, took time.Duration) {
 	for range n {
 		began := s.clock
 		s.clock = s.clock.Add(took)
@@ -38,7 +40,7 @@ func (s *story) throttled(n int) {
 	began := s.clock
 	for range n {
 		s.clock = s.clock.Add(time.Millisecond)
-		s.learn(answer{sort: write, began: began, ended: s.clock, busy: n, throttled: true})
+		s.learn(answer{sort: sort{purpose: write}, began: began, ended: s.clock, busy: n, throttled: true})
 	}
 }
 
@@ -65,11 +67,11 @@ func TestWindowGrowsOnlyWhereItWasTheLimit(t *testing.T) {
 	t.Parallel()
 	s := newStory()
 	for range 100 * growAfter {
-		s.learn(answer{sort: write, began: s.clock, ended: s.clock, busy: 2})
+		s.learn(answer{sort: sort{purpose: write}, began: s.clock, ended: s.clock, busy: 2})
 	}
 	s.want(t, 8, "good answers to two requests at a time")
 	for range 100 * growAfter {
-		s.learn(answer{sort: write, began: s.clock, ended: s.clock, busy: 8, failed: true})
+		s.learn(answer{sort: sort{purpose: write}, began: s.clock, ended: s.clock, busy: 8, failed: true})
 	}
 	s.want(t, 8, "requests without an answer")
 }
@@ -108,6 +110,43 @@ func TestWindowHalvesWhenTheServerBecomesSlow(t *testing.T) {
 	s.want(t, calm, "dry-runs that take ages")
 	s.good(1000*sampleSize, rehearse, 10*time.Second)
 	s.want(t, mostSize, "dry-runs that always take ages")
+}
+
+// The API server hands out the addresses of Services one after the other.
+func TestAKindThatTakesLongCrowdsNoServer(t *testing.T) {
+	t.Parallel()
+	s := newStory()
+	s.goodOf(4*sampleSize, sort{write, "/configmaps"}, 25*time.Millisecond)
+	s.goodOf(4*sampleSize, sort{write, "/services"}, 150*time.Millisecond)
+	s.want(t, 16, "writes of a kind of which each takes six times as long")
+	s.goodOf(sampleSize, sort{write, "/services"}, 500*time.Millisecond)
+	s.want(t, 8, "writes that take more than three times as long as those of the same kind")
+}
+
+func TestRequestsAreToldApartByTheirResource(t *testing.T) {
+	t.Parallel()
+	for path, want := range map[string]string{
+		"/api/v1/namespaces/shop/services/app":                           "/services",
+		"/api/v1/namespaces/shop/services":                               "/services",
+		"/api/v1/namespaces/shop/services/app/status":                    "/services/status",
+		"/apis/apps/v1/namespaces/shop/deployments/app":                  "apps/deployments",
+		"/apis/apps/v1/namespaces/shop/deployments/app/scale":            "apps/deployments/scale",
+		"/apis/rbac.authorization.k8s.io/v1/clusterroles/namespaces":     "rbac.authorization.k8s.io/clusterroles",
+		"/api/v1/namespaces/shop":                                        "/namespaces",
+		"/api/v1/namespaces/shop/finalize":                               "/namespaces/finalize",
+		"/api/v1/namespaces":                                             "/namespaces",
+		"/k8s/clusters/c-1/apis/apps/v1/namespaces/shop/deployments/app": "apps/deployments",
+		"/k8s/clusters/c-1/api/v1/namespaces/shop/configmaps/settings":   "/configmaps",
+		"/apis/example.com/v1/namespaces/shop/status/app":                "example.com/status",
+		"/apis/authentication.k8s.io/v1/selfsubjectreviews":              "authentication.k8s.io/selfsubjectreviews",
+		"/version": "",
+		"/apis":    "",
+		"/api/v1":  "",
+	} {
+		if got := resourceOf(path); got != want {
+			t.Errorf("%s: %q, want %q", path, got, want)
+		}
+	}
 }
 
 func TestQuickAnswersAreNeverSlow(t *testing.T) {

@@ -40,14 +40,20 @@ type window struct {
 
 func newWindow() *window { return &window{size: firstSize, samples: map[sort]*samples{}} }
 
-// sort tells requests apart by how long they usually take. Reads are unsorted: one takes a
-// thousand times as long as another.
-type sort string
+// sort tells requests apart by how long they usually take. That is a matter of the kind, too: the API
+// server gives addresses to Services one after the other, others have webhooks. Reads are unsorted:
+// one takes a thousand times as long as another.
+type sort struct {
+	purpose  purpose
+	resource string // as in the path, with its group
+}
+
+type purpose string
 
 const (
-	unsorted sort = ""
-	rehearse sort = "dry-run"
-	write    sort = "write"
+	unsorted purpose = ""
+	rehearse purpose = "dry-run"
+	write    purpose = "write"
 )
 
 // answer is what a window learns from.
@@ -90,7 +96,7 @@ func (w *window) shrink(now time.Time, least int) {
 
 // crowded says whether the server has become slow, as far as an answer tells.
 func (w *window) crowded(a answer) bool {
-	if a.sort == unsorted {
+	if a.sort.purpose == unsorted {
 		return false
 	}
 	s := w.samples[a.sort]

@@ -81,6 +81,7 @@ func (l layout) state(o options) State {
 		Dir: l.dir, Server: l.server(), Etcd: l.etcd, Kubeconfig: l.path("admin.kubeconfig"),
 		CACert: l.cert("ca.crt"), CAKey: l.cert("ca.key"), AuditLog: l.path("audit.log"),
 		Kubectl: l.bin("kubectl"), Launcher: l.bin("sandbox"),
+		Controllers: o.controllers,
 	}
 	if o.registry() {
 		s.Registry, s.RegistryLog = l.registry, l.path("registry.log")
@@ -231,7 +232,11 @@ func (l layout) apiserverChild() child {
 	}}
 }
 
-func (l layout) managerChild() child {
+// allControllers are those that find something to do here: there is no cloud, and the simulated node gives
+// no sign of life.
+const allControllers = "*,-node-lifecycle-controller,-node-ipam-controller,-service-lb-controller,-node-route-controller"
+
+func (l layout) managerChild(controllers string) child {
 	config := l.path("controller-manager.kubeconfig")
 	return child{name: "kube-controller-manager", bin: l.bin("kube-controller-manager"), args: []string{
 		"--kubeconfig=" + config, "--secure-port=0", "--leader-elect=false",
@@ -240,7 +245,7 @@ func (l layout) managerChild() child {
 		"--root-ca-file=" + l.cert("ca.crt"),
 		"--kube-api-qps=400", "--kube-api-burst=800",
 		"--horizontal-pod-autoscaler-sync-period=5s",
-		"--controllers=*,-node-lifecycle-controller,-node-ipam-controller,-service-lb-controller,-node-route-controller",
+		"--controllers=" + controllers,
 	}}
 }
 

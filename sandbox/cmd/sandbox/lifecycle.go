@@ -91,7 +91,7 @@ func (o options) superviseArgs() []string {
 	return []string{
 		"supervise", "--dir", o.dir, "--source", o.source,
 		"--bare=" + strconv.FormatBool(o.bare), "--node=" + strconv.FormatBool(o.node),
-		"--no-controller-manager=" + strconv.FormatBool(o.noManager),
+		"--no-controller-manager=" + strconv.FormatBool(o.noManager), "--controllers", o.controllers,
 		"--timeout", o.timeout.String(), "--while-pid", strconv.Itoa(o.whilePID),
 	}
 }

@@ -26,6 +26,7 @@ flags of up and run:
   --bare                   etcd, API server and controller-manager only
   --node                   with --bare: the scheduler and the simulated node as well
   --no-controller-manager  with --bare: without the controller-manager
+  --controllers A,B        what the controller-manager runs, as its flag of that name (default: all that have work here)
   --timeout 2m             bounds starting, building not counted
   --while-pid PID          stop by itself when that process ends
 `
@@ -82,8 +83,10 @@ type options struct {
 	bare      bool
 	node      bool
 	noManager bool
-	timeout   time.Duration
-	whilePID  int
+	// controllers are those that the controller-manager runs, as its flag of that name has them.
+	controllers string
+	timeout     time.Duration
+	whilePID    int
 }
 
 func (o options) manager() bool  { return !o.bare || !o.noManager }
@@ -99,6 +102,7 @@ func parse(command string, args []string) (options, []string, error) {
 	fs.BoolVar(&o.bare, "bare", false, "control plane only")
 	fs.BoolVar(&o.node, "node", false, "with --bare: scheduler and simulated node")
 	fs.BoolVar(&o.noManager, "no-controller-manager", false, "with --bare: no controller-manager")
+	fs.StringVar(&o.controllers, "controllers", allControllers, "what the controller-manager runs")
 	fs.DurationVar(&o.timeout, "timeout", 2*time.Minute, "bounds starting")
 	fs.IntVar(&o.whilePID, "while-pid", 0, "stop when this process ends")
 	if err := fs.Parse(args); err != nil {

@@ -23,6 +23,8 @@ type State struct {
 	PrivateRegistryLog string `json:"privateRegistryLog,omitempty"`
 	Kubectl            string `json:"kubectl"`
 	Launcher           string `json:"launcher"`
+	// Controllers are those of the controller-manager, as its flag has them.
+	Controllers string `json:"controllers"`
 }
 
 // process is a process that cannot be confused with a later one of the same pid.

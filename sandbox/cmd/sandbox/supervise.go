@@ -115,7 +115,7 @@ func (c *children) startControlPlane(ctx context.Context, o options, l layout, c
 		return err
 	}
 	if o.manager() {
-		if err := c.start(l.managerChild()); err != nil {
+		if err := c.start(l.managerChild(o.controllers)); err != nil {
 			return err
 		}
 	}
