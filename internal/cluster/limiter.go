@@ -203,14 +203,17 @@ func sortOf(req *http.Request) sort {
 // resourceOf returns what of a request's path all objects of a kind share: group, resource and, where
 // there is one, subresource. It is empty where the path is none of an API's.
 func resourceOf(path string) string {
-	_, rest, ok := strings.Cut(path, "/apis/") // what is before it is the server's own
-	if !ok {
-		if _, rest, ok = strings.Cut(path, "/api/"); !ok {
-			return ""
-		}
-		rest = "/" + rest // of the group that has no name
+	parts := strings.Split(path, "/")
+	at := slices.IndexFunc(parts, func(p string) bool { return p == "api" || p == "apis" })
+	if at < 0 {
+		return ""
 	}
-	parts := strings.Split(rest, "/") // group, version, resource, name, subresource
+	if parts[at] == "apis" {
+		at++
+	} else {
+		parts[at] = "" // the group that has no name
+	}
+	parts = parts[at:] // group, version, resource, name, subresource: what is before is the server's own
 	if len(parts) > 4 && parts[2] == "namespaces" && (parts[0] != "" || parts[4] != "status" && parts[4] != "finalize") {
 		parts = append(parts[:2:2], parts[4:]...)
 	}

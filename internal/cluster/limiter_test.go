@@ -139,9 +139,10 @@ func TestRequestsAreToldApartByTheirResource(t *testing.T) {
 		"/k8s/clusters/c-1/api/v1/namespaces/shop/configmaps/settings":   "/configmaps",
 		"/apis/example.com/v1/namespaces/shop/status/app":                "example.com/status",
 		"/apis/authentication.k8s.io/v1/selfsubjectreviews":              "authentication.k8s.io/selfsubjectreviews",
-		"/version": "",
-		"/apis":    "",
-		"/api/v1":  "",
+		"/api/v1/namespaces/apis/services/app":                           "/services",
+		"/version":                                                       "",
+		"/apis":                                                          "",
+		"/api/v1":                                                        "",
 	} {
 		if got := resourceOf(path); got != want {
 			t.Errorf("%s: %q, want %q", path, got, want)
