@@ -185,12 +185,12 @@ golden-386 golden-arm64: golden-%:
 bench-smoke: ## Run every benchmark once
 	@go test -run '^$$' -bench . -benchtime 1x -benchmem $$(git grep -l "^func Benchmark" -- cmd internal hack | xargs -n1 dirname | sort -u | sed 's|^|./|')
 
-# kapp is built with the versions that it pins, kubectl is the sandbox's and the last that read the API server's
-# description of a kind for each object, Kustomizer 2 is its algorithm.
 # The controllers that set-ups for comparing such tools run: they do something with a Deployment, and nothing
 # with a Service. CONTROLLERS='*' runs all.
 CONTROLLERS := deployment-controller,replicaset-controller,namespace-controller,serviceaccount-controller,garbage-collector-controller,job-controller
 
+# kapp is built with the versions that it pins, kubectl is the sandbox's and the last that read the API server's
+# description of a kind for each object, Kustomizer 2 is its algorithm.
 .PHONY: bench-engine
 bench-engine: build $(SANDBOX) ## Measure apply and diff beside kubectl, kapp and Kustomizer 2: BENCH='--runs 1' changes how
 	@cd bench/kapp && CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o ../.build/kapp carvel.dev/kapp/cmd/kapp

@@ -27,7 +27,7 @@ type options struct {
 	tools                       string
 	objects, runs, slow, large  int
 	latencies                   string
-	results, section            string
+	results                     string
 	command                     string
 }
 
@@ -54,7 +54,6 @@ func parse() (options, error) {
 	flag.IntVar(&o.large, "large", 0, "instead: install a set of so many objects, change one, remove half, and look at our memory")
 	flag.StringVar(&o.latencies, "latencies", "0s,10ms", "latencies to add to each round trip")
 	flag.StringVar(&o.results, "results", "", "file to write the figures to; without it they are printed only")
-	flag.StringVar(&o.section, "section", "engine", "the section of that file")
 	flag.StringVar(&o.command, "command", "make bench-engine", "the command that the results name")
 	flag.Parse()
 	if flag.NArg() > 0 || o.objects < 4 || o.runs < 1 {
@@ -89,8 +88,8 @@ func run(ctx context.Context) error {
 	}
 	machine := measure.Machine()
 	var text strings.Builder
-	fmt.Fprintf(&text, "## Apply and diff, %d objects\n\n`%s` · %s\n\n", o.objects, o.command, machine)
-	fmt.Fprintf(&text, "The controller-manager runs `%s`.\n\n", bench.sandbox.Controllers)
+	fmt.Fprintf(&text, "## Apply and diff, %d objects\n\n`%s` · %s\n\nThe controller-manager runs `%s`.\n\n",
+		o.objects, o.command, machine, bench.sandbox.Controllers)
 	for latency := range strings.SplitSeq(o.latencies, ",") {
 		added, err := time.ParseDuration(latency)
 		if err != nil {
@@ -103,7 +102,7 @@ func run(ctx context.Context) error {
 		text.WriteString(figures.markdown(added))
 	}
 	fmt.Fprintf(&text, "Load average after the run: %s.\n", measure.Load())
-	return o.write(o.section, text.String())
+	return o.write("engine", text.String())
 }
 
 // write prints what came of it and keeps it where that was asked for.
