@@ -27,7 +27,7 @@ const module = "github.com/kustomizer/kustomizer"
 // stands beside or above it.
 func levels() map[string]int {
 	byLevel := [][]string{
-		0: {"artifact", "object", "cause", "memory", "memory/hugepages"},
+		0: {"artifact", "object", "cause", "memory", "memory/early"},
 		1: {"registry", "store", "secrets", "cluster", "health"},
 		// cloud is a leaf below registry: the clouds' library brings a Kubernetes client, and cli alone hands it in.
 		2: {"plan", "registry/cloud"},

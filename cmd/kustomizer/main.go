@@ -14,8 +14,8 @@ import (
 	"k8s.io/klog/v2"
 
 	"github.com/kustomizer/kustomizer/internal/cli"
-	_ "github.com/kustomizer/kustomizer/internal/memory"           // garbage is collected less often, from the beginning
-	_ "github.com/kustomizer/kustomizer/internal/memory/hugepages" // and lies on huge pages
+	_ "github.com/kustomizer/kustomizer/internal/memory"       // garbage is collected less often, from the beginning
+	_ "github.com/kustomizer/kustomizer/internal/memory/early" // and lies on huge pages
 )
 
 // version is set when a release is built.
