@@ -48,9 +48,35 @@ func (i *ignorer) add(text string, domain []string) {
 	for line := range strings.Lines(text) {
 		line = strings.TrimRight(line, "\r\n")
 		if line != "" && !strings.HasPrefix(line, "#") {
-			i.patterns = append(i.patterns, gitignore.ParsePattern(line, domain))
+			i.patterns = append(i.patterns, patternOf(line, domain))
 		}
 	}
+}
+
+// patternOf returns what a line says. Lines without special characters, or with a star as the only one before
+// them, are most of all, and those that are asked for every file of a tree: they are compared and not parsed.
+func patternOf(line string, domain []string) gitignore.Pattern {
+	text, suffix := strings.CutPrefix(line, "*")
+	if len(domain) > 0 || strings.ContainsAny(text, `!/*?[\ `) {
+		return gitignore.ParsePattern(line, domain)
+	}
+	return plainPattern{text: text, suffix: suffix}
+}
+
+// plainPattern leaves out what is called by a name, or whose name ends so, and what is below it.
+type plainPattern struct {
+	text   string
+	suffix bool
+}
+
+// Match implements [gitignore.Pattern].
+func (p plainPattern) Match(path []string, _ bool) gitignore.MatchResult {
+	for _, name := range path {
+		if name == p.text || p.suffix && strings.HasSuffix(name, p.text) {
+			return gitignore.Exclude
+		}
+	}
+	return gitignore.NoMatch
 }
 
 // Ignored says whether a path is left out.
