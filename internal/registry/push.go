@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"sync"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
@@ -62,15 +63,20 @@ func (c *Client) Upload(ctx context.Context, repo artifact.Repository, p *artifa
 	return sent, c.fail(opPush, repo.At(p.Digest), repo, err)
 }
 
-// upload sends what of an artifact is not there, up to the manifest by digest.
+// upload sends what of an artifact is not there, up to the manifest by digest. It asks for the manifest and for
+// the blobs at the same time, and begins to send when it knows that the manifest is missing.
 func (c *Client) upload(ctx context.Context, repo artifact.Repository, p *artifact.Packed) (sent bool, err error) {
-	switch _, err := c.digestOf(ctx, repo, p.Digest.String(), true); {
-	case err == nil:
-		return false, nil
-	case !statusIs(err, http.StatusNotFound):
+	sending, cancel := context.WithCancel(ctx)
+	defer cancel()
+	missing, pushed := make(chan struct{}), make(chan error, 1)
+	go func() { pushed <- c.pushBlobs(sending, repo, append(slices.Clone(p.Layers), p.Config), missing) }()
+	if _, err := c.digestOf(ctx, repo, p.Digest.String(), true); !statusIs(err, http.StatusNotFound) {
+		cancel()
+		<-pushed
 		return false, err
 	}
-	if err := c.pushBlobs(ctx, repo, append(append([]artifact.Blob{}, p.Layers...), p.Config)); err != nil {
+	close(missing)
+	if err := <-pushed; err != nil {
 		return true, err
 	}
 	return true, c.putManifest(ctx, repo, p.Digest.String(), p.MediaType, p.Manifest)
@@ -129,15 +135,38 @@ func (c *Client) putManifest(ctx context.Context, repo artifact.Repository, iden
 	})
 }
 
-// pushBlobs sends blobs one after the other. While the registry stores one, which is mostly waiting for its
-// disk, it is sent the next.
-func (c *Client) pushBlobs(ctx context.Context, repo artifact.Repository, blobs []artifact.Blob) error {
-	const atOnce = 2 // the one that is sent, and the next
+// pace says how far a blob has got.
+type pace struct {
+	begin <-chan struct{} // closed when it is known that it is to be sent
+	send  <-chan struct{} // closed when the one before it has been sent
+}
+
+// atOnce is the pace of a blob that waits for nothing.
+func atOnce() pace {
+	now := make(chan struct{})
+	close(now)
+	return pace{begin: now, send: now}
+}
+
+// wait waits for one of a pace's steps.
+func wait(ctx context.Context, step <-chan struct{}) error {
+	select {
+	case <-step:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// pushBlobs sends blobs one after the other, when they are known to be needed. While the registry stores one,
+// which is mostly waiting for its disk, it is sent the next.
+func (c *Client) pushBlobs(ctx context.Context, repo artifact.Repository, blobs []artifact.Blob, needed <-chan struct{}) error {
+	const open = 2 // the one that is sent, and the next
 	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(atOnce)
-	turn := ownTurn()
+	group.SetLimit(open)
+	turn := needed
 	for _, blob := range blobs {
-		mine, next := turn, make(chan struct{})
+		mine, next := pace{begin: needed, send: turn}, make(chan struct{})
 		turn = next
 		pass := sync.OnceFunc(func() { close(next) })
 		group.Go(func() error {
@@ -179,30 +208,24 @@ func (a *announcing) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// ownTurn is the turn of a blob that waits for no other.
-func ownTurn() <-chan struct{} {
-	turn := make(chan struct{})
-	close(turn)
-	return turn
-}
-
-// pushBlob sends a blob unless it is there, when its turn has come.
-func (c *Client) pushBlob(ctx context.Context, repo artifact.Repository, b artifact.Blob, turn <-chan struct{}) error {
+// pushBlob sends a blob unless it is there.
+func (c *Client) pushBlob(ctx context.Context, repo artifact.Repository, b artifact.Blob, p pace) error {
 	return c.retrying(ctx, func() error {
 		there, err := c.blobExists(ctx, repo, b.Descriptor)
 		if err != nil || there {
+			return err
+		}
+		if err := wait(ctx, p.begin); err != nil {
 			return err
 		}
 		location, err := c.beginUpload(ctx, repo)
 		if err != nil {
 			return err
 		}
-		select {
-		case <-turn:
-			return c.sendBlob(ctx, repo, b, location)
-		case <-ctx.Done():
-			return ctx.Err()
+		if err := wait(ctx, p.send); err != nil {
+			return err
 		}
+		return c.sendBlob(ctx, repo, b, location)
 	})
 }
 
