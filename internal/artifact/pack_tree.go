@@ -32,10 +32,10 @@ type Tree struct {
 	Limits          Limits // those that the artifact will be read with
 }
 
-// PackTree makes an artifact of a directory and lists its files. Nothing of the directory is held in
-// memory: the layer is written to a file in spool, which must stay until the artifact was sent. What
+// PackTree makes an artifact of a directory and lists its files. No more of it is held in memory than a few
+// megabytes: a larger layer is written to a file in spoolDir, which must stay until the artifact was sent. What
 // would be refused when the artifact is read is refused here, all of it at once.
-func PackTree(ctx context.Context, t Tree, meta Metadata, opts PackOptions, spool string) (*Packed, []string, error) {
+func PackTree(ctx context.Context, t Tree, meta Metadata, opts PackOptions, spoolDir string) (*Packed, []string, error) {
 	root, err := os.OpenRoot(t.Dir)
 	if err != nil {
 		return nil, nil, fmt.Errorf("packing a directory: %w", err)
@@ -45,7 +45,7 @@ func PackTree(ctx context.Context, t Tree, meta Metadata, opts PackOptions, spoo
 	if opts.Encrypt != nil {
 		t.Limits.Extracted = min(t.Limits.Extracted, EncryptedLimits().Extracted)
 	}
-	layer, err := newLayerWriter(spool, opts)
+	layer, err := newLayerWriter(spoolDir, opts)
 	if err != nil {
 		return nil, nil, fmt.Errorf("packing a directory: %w", err)
 	}
@@ -69,10 +69,9 @@ type treeEntry struct {
 	size int64
 }
 
-// layerWriter writes a tar.gz to a file, with its digests. What is to be encrypted reaches the disk
-// encrypted.
+// layerWriter writes a tar.gz, with its digests. What is to be encrypted reaches the disk encrypted.
 type layerWriter struct {
-	file     *os.File
+	spool    *spool
 	tar      *tar.Writer
 	gzip     *compressor
 	sealed   io.WriteCloser // encrypts, where that is asked for
@@ -91,14 +90,11 @@ func (c *counter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func newLayerWriter(spool string, opts PackOptions) (*layerWriter, error) {
-	file, err := os.CreateTemp(spool, "layer-")
-	if err != nil {
+func newLayerWriter(spoolDir string, opts PackOptions) (*layerWriter, error) {
+	w := &layerWriter{spool: &spool{dir: spoolDir}, plain: sha256.New(), packed: sha256.New(), buffer: make([]byte, 128<<10)}
+	var err error
+	if w.sealed, err = opts.encrypt(io.MultiWriter(w.spool, w.packed, &w.out)); err != nil {
 		return nil, err
-	}
-	w := &layerWriter{file: file, plain: sha256.New(), packed: sha256.New(), buffer: make([]byte, 128<<10)}
-	if w.sealed, err = opts.encrypt(io.MultiWriter(file, w.packed, &w.out)); err != nil {
-		return nil, errors.Join(err, file.Close())
 	}
 	w.gzip = newCompressor(w.sealed)
 	w.tar = tar.NewWriter(io.MultiWriter(w.plain, &w.in, w.gzip))
@@ -245,16 +241,15 @@ func writeHeader(w *tar.Writer, name string, kind byte, size int64) error {
 // finish ends the layer and returns it with the digest of its tar.
 func (w *layerWriter) finish(limits Limits) (Blob, Digest, error) {
 	w.finished = true
-	if err := errors.Join(w.tar.Close(), w.gzip.Close(), w.sealed.Close(), w.file.Close()); err != nil {
+	if err := errors.Join(w.tar.Close(), w.gzip.Close(), w.sealed.Close(), w.spool.Close()); err != nil {
 		return Blob{}, "", err
 	}
 	if err := checkSize(int64(w.in), int64(w.out), limits); err != nil {
 		return Blob{}, "", err
 	}
-	name := w.file.Name()
 	blob := Blob{
 		Descriptor: Descriptor{Digest: digestOfSum(w.packed), Size: int64(w.out)},
-		Open:       func() (io.ReadCloser, error) { return os.Open(name) },
+		Open:       w.spool.Open,
 	}
 	return blob, digestOfSum(w.plain), nil
 }
@@ -277,6 +272,6 @@ func digestOfSum(h hash.Hash) Digest { return Digest("sha256:" + hex.EncodeToStr
 func (w *layerWriter) abandon() {
 	if !w.finished {
 		_ = w.gzip.Close()
-		_ = w.file.Close()
+		_ = w.spool.Close()
 	}
 }

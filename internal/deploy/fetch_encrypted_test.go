@@ -9,6 +9,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -259,7 +260,8 @@ func tarOf(t *testing.T, name string, content []byte) []byte {
 	return b.Bytes()
 }
 
-// A tree goes to the disk encrypted on its way out, and is unpacked in memory on its way in.
+// A tree that is too large to be held in memory goes to the disk encrypted on its way out, and is unpacked in
+// memory on its way in.
 func TestAnEncryptedTreeNeverLiesOpen(t *testing.T) {
 	t.Parallel()
 	p, k := newPlace(t), newKey(t)
@@ -271,6 +273,11 @@ func TestAnEncryptedTreeNeverLiesOpen(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
+	}
+	incompressible := make([]byte, 5<<20)
+	_, _ = rand.NewChaCha8([32]byte{}).Read(incompressible) // never fails
+	if err := os.WriteFile(filepath.Join(dir, "a/noise"), incompressible, 0o600); err != nil {
+		t.Fatal(err)
 	}
 	spool := t.TempDir()
 	packed, _, err := artifact.PackTree(t.Context(), artifact.Tree{Dir: dir}, artifact.Metadata{}, artifact.PackOptions{Encrypt: k.recipients.Encrypt}, spool)
@@ -306,7 +313,7 @@ func TestAnEncryptedTreeNeverLiesOpen(t *testing.T) {
 		t.Errorf("rendered %v, %v; asked %d times for keys", objs, err, seen)
 	}
 	pulled, err := deploy.PullArtifact(t.Context(), deploy.PullRequest{Client: p.client, Reference: p.tag.Reference(), Keys: k.keys, Dir: filepath.Join(t.TempDir(), "out")})
-	if diff := cmp.Diff([]string{"a/notes.txt", "a/s.yaml", "kustomization.yaml"}, pulled.Files); diff != "" || err != nil {
+	if diff := cmp.Diff([]string{"a/noise", "a/notes.txt", "a/s.yaml", "kustomization.yaml"}, pulled.Files); diff != "" || err != nil {
 		t.Errorf("pulled: %v\n%s", err, diff)
 	}
 }
