@@ -20,7 +20,8 @@ func (c *Client) HasBlob(ctx context.Context, repo artifact.Repository, d artifa
 func (c *Client) PushBlob(ctx context.Context, repo artifact.Repository, b artifact.Blob) error {
 	ctx, cancel := c.limit(ctx)
 	defer cancel()
-	return c.fail(opPush, repo.At(b.Digest), repo, c.pushBlob(ctx, repo, b, atOnce()))
+	_, err := c.pushBlob(ctx, repo, b, ownTurn())
+	return c.fail(opPush, repo.At(b.Digest), repo, err)
 }
 
 // PushManifest sends a manifest by digest. What it points to has to be there.

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"golang.org/x/sync/errgroup"
@@ -63,21 +64,20 @@ func (c *Client) Upload(ctx context.Context, repo artifact.Repository, p *artifa
 	return sent, c.fail(opPush, repo.At(p.Digest), repo, err)
 }
 
-// upload sends what of an artifact is not there, up to the manifest by digest. It asks for the manifest and for
-// the blobs at the same time, and begins to send when it knows that the manifest is missing.
+// upload sends what of an artifact is not there, up to the manifest by digest. Where blobs are missing, so is
+// the manifest, and is not asked for.
 func (c *Client) upload(ctx context.Context, repo artifact.Repository, p *artifact.Packed) (sent bool, err error) {
-	sending, cancel := context.WithCancel(ctx)
-	defer cancel()
-	missing, pushed := make(chan struct{}), make(chan error, 1)
-	go func() { pushed <- c.pushBlobs(sending, repo, append(slices.Clone(p.Layers), p.Config), missing) }()
-	if _, err := c.digestOf(ctx, repo, p.Digest.String(), true); !statusIs(err, http.StatusNotFound) {
-		cancel()
-		<-pushed
-		return false, err
+	sent, err = c.pushBlobs(ctx, repo, append(slices.Clone(p.Layers), p.Config))
+	if err != nil {
+		return sent, err
 	}
-	close(missing)
-	if err := <-pushed; err != nil {
-		return true, err
+	if !sent {
+		switch _, err := c.digestOf(ctx, repo, p.Digest.String(), true); {
+		case err == nil:
+			return false, nil
+		case !statusIs(err, http.StatusNotFound):
+			return false, err
+		}
 	}
 	return true, c.putManifest(ctx, repo, p.Digest.String(), p.MediaType, p.Manifest)
 }
@@ -135,49 +135,31 @@ func (c *Client) putManifest(ctx context.Context, repo artifact.Repository, iden
 	})
 }
 
-// pace says how far a blob has got.
-type pace struct {
-	begin <-chan struct{} // closed when it is known that it is to be sent
-	send  <-chan struct{} // closed when the one before it has been sent
-}
-
-// atOnce is the pace of a blob that waits for nothing.
-func atOnce() pace {
-	now := make(chan struct{})
-	close(now)
-	return pace{begin: now, send: now}
-}
-
-// wait waits for one of a pace's steps.
-func wait(ctx context.Context, step <-chan struct{}) error {
-	select {
-	case <-step:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// pushBlobs sends blobs one after the other, when they are known to be needed. While the registry stores one,
+// pushBlobs sends blobs one after the other, and says whether any was missing. While the registry stores one,
 // which is mostly waiting for its disk, it is sent the next.
-func (c *Client) pushBlobs(ctx context.Context, repo artifact.Repository, blobs []artifact.Blob, needed <-chan struct{}) error {
-	const open = 2 // the one that is sent, and the next
+func (c *Client) pushBlobs(ctx context.Context, repo artifact.Repository, blobs []artifact.Blob) (sent bool, err error) {
+	const atOnce = 2 // the one that is sent, and the next
+	var missing atomic.Bool
 	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(open)
-	turn := needed
+	group.SetLimit(atOnce)
+	turn := ownTurn()
 	for _, blob := range blobs {
-		mine, next := pace{begin: needed, send: turn}, make(chan struct{})
+		mine, next := turn, make(chan struct{})
 		turn = next
 		pass := sync.OnceFunc(func() { close(next) })
 		group.Go(func() error {
-			err := c.pushBlob(ctx, repo, announced(blob, pass), mine)
+			sent, err := c.pushBlob(ctx, repo, announced(blob, pass), mine)
+			if sent {
+				missing.Store(true)
+			}
 			if err == nil { // else no other has its turn
 				pass()
 			}
 			return err
 		})
 	}
-	return group.Wait()
+	err = group.Wait()
+	return missing.Load(), err
 }
 
 // announced is a blob that tells when all of it has been read.
@@ -208,25 +190,33 @@ func (a *announcing) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// pushBlob sends a blob unless it is there.
-func (c *Client) pushBlob(ctx context.Context, repo artifact.Repository, b artifact.Blob, p pace) error {
-	return c.retrying(ctx, func() error {
+// ownTurn is the turn of a blob that waits for no other.
+func ownTurn() <-chan struct{} {
+	turn := make(chan struct{})
+	close(turn)
+	return turn
+}
+
+// pushBlob sends a blob, when its turn has come, unless it is there. It says whether it was missing.
+func (c *Client) pushBlob(ctx context.Context, repo artifact.Repository, b artifact.Blob, turn <-chan struct{}) (sent bool, err error) {
+	err = c.retrying(ctx, func() error {
 		there, err := c.blobExists(ctx, repo, b.Descriptor)
 		if err != nil || there {
 			return err
 		}
-		if err := wait(ctx, p.begin); err != nil {
-			return err
-		}
+		sent = true
 		location, err := c.beginUpload(ctx, repo)
 		if err != nil {
 			return err
 		}
-		if err := wait(ctx, p.send); err != nil {
-			return err
+		select {
+		case <-turn:
+			return c.sendBlob(ctx, repo, b, location)
+		case <-ctx.Done():
+			return ctx.Err()
 		}
-		return c.sendBlob(ctx, repo, b, location)
 	})
+	return sent, err
 }
 
 func (c *Client) blobExists(ctx context.Context, repo artifact.Repository, d artifact.Descriptor) (bool, error) {
