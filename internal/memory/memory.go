@@ -11,7 +11,7 @@ import (
 
 // Libraries allocate some megabytes before main begins, and had them collected three times over: a
 // fifth of what a short command takes. Only what a package's variables begin with comes before that;
-// this package needs so little that it has its turn first.
+// this package needs little, and has its turn before there is much.
 var _ = collectLater(os.Args)
 
 // collectLater has garbage collected less often than usual in commands that run for a moment: with

@@ -12,8 +12,8 @@ import "runtime"
 
 var _ = noSamples()
 
-// noSamples ends that Go notes down who allocated, once in a while. Nothing here shows that, and to look for
-// the callers takes a twentieth of what a short command takes.
+// noSamples ends that Go notes down who allocated, once in a while. Nothing here shows that, and looking for
+// the callers reads much of the program's file that a short command does not need.
 func noSamples() bool {
 	runtime.MemProfileRate = 0
 	return true
