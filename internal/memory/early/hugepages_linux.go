@@ -7,7 +7,7 @@ import (
 	"unsafe"
 )
 
-var _ = askInCommands()
+var _ = inCommands()
 
 const (
 	// room is more than the heap of all but the largest sets.
@@ -20,9 +20,9 @@ const (
 	adviseCollapse = 25 // MADV_COLLAPSE
 )
 
-// askInCommands asks, but not in the agent, which stays: there the kernel would in time fill up what
-// the collector gave back. Whoever sets GOGC or GOMEMLIMIT has the heap as Go has it.
-func askInCommands() bool {
+// inCommands does all that this package can, but not in the agent, which stays: there the kernel would in time
+// fill up what the collector gave back. Whoever sets GOGC or GOMEMLIMIT has memory as Go has it.
+func inCommands() bool {
 	for _, name := range []string{"GOGC", "GOMEMLIMIT"} {
 		if value, _ := syscall.Getenv(name); value != "" {
 			return false
@@ -31,6 +31,7 @@ func askInCommands() bool {
 	if isAgent(commandLine()) {
 		return false
 	}
+	mapProgram()
 	return ask() == nil
 }
 
@@ -77,17 +78,8 @@ func advise(from, length, advice uintptr) error {
 // commandLine returns the arguments, each with a zero byte behind it, or as much as matters of them:
 // package os, which has them, gets its turn later.
 func commandLine() string {
-	fd, err := syscall.Open("/proc/self/cmdline", syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
-	if err != nil {
-		return ""
-	}
-	defer func() { _ = syscall.Close(fd) }() // it was only read from
 	var line [4096]byte
-	n, err := syscall.Read(fd, line[:])
-	if err != nil {
-		return ""
-	}
-	return string(line[:n])
+	return string(line[:readStart("/proc/self/cmdline", line[:])])
 }
 
 // isAgent says whether one of the arguments is the agent's command.
