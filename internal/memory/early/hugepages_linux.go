@@ -45,19 +45,22 @@ func ask() error {
 	return <-done
 }
 
-// onLargeStack asks for huge pages from an address on, up to the end of its stack. What was touched before
-// keeps the huge page at the beginning away, so that the kernel is asked to gather it; older ones can't.
+// onLargeStack asks for huge pages for its stack, and for what is before it from the heap's beginning on, if that
+// is where it is. What was touched before keeps the huge page at the beginning away, so that the kernel is asked
+// to gather it; older ones can't.
 //
 //go:noinline
-func onLargeStack(neverSet bool, from uintptr) error {
+func onLargeStack(neverSet bool, beginning uintptr) error {
 	if neverSet {
 		large()
 	}
 	var last byte
-	if err := advise(from, uintptr(unsafe.Pointer(&last))-from, adviseHugePage); err != nil {
+	to := uintptr(unsafe.Pointer(&last))
+	from := min(beginning, (to-room)&^(size-1))
+	if err := advise(from, to-from, adviseHugePage); err != nil {
 		return err
 	}
-	_ = advise(from, size, adviseCollapse)
+	_ = advise(beginning, size, adviseCollapse)
 	return nil
 }
 

@@ -3,6 +3,7 @@
 package early
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -23,7 +24,7 @@ func TestTheProgramIsMapped(t *testing.T) {
 		t.Fatalf("nothing is only read of\n%s", maps)
 	}
 	mapProgram()
-	if advise(parts[0].from, parts[0].to-parts[0].from, advisePopulateRead) == syscall.EINVAL {
+	if err := advise(parts[0].from, parts[0].to-parts[0].from, advisePopulateRead); errors.Is(err, syscall.EINVAL) {
 		return
 	}
 	smaps, err := os.ReadFile("/proc/self/smaps")
