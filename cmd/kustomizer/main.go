@@ -15,7 +15,7 @@ import (
 
 	"github.com/kustomizer/kustomizer/internal/cli"
 	_ "github.com/kustomizer/kustomizer/internal/memory"       // garbage is collected less often, from the beginning
-	_ "github.com/kustomizer/kustomizer/internal/memory/early" // and lies on huge pages
+	_ "github.com/kustomizer/kustomizer/internal/memory/early" // and the first touch of memory costs less
 )
 
 // version is set when a release is built.

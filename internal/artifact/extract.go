@@ -13,7 +13,8 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
-	"sync"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // Extracted says what [Extract] has written.
@@ -64,20 +65,12 @@ func place(dir string, write func(partial string) error) error {
 // of files, each in a directory of its own, take seconds otherwise.
 func removeAll(dir string) {
 	entries, _ := os.ReadDir(dir) // of one that was moved there are none
-	next := make(chan string)
-	var removers sync.WaitGroup
-	for range min(runtime.GOMAXPROCS(0), len(entries)) {
-		removers.Go(func() {
-			for name := range next {
-				_ = os.RemoveAll(filepath.Join(dir, name))
-			}
-		})
-	}
+	var removers errgroup.Group
+	removers.SetLimit(runtime.GOMAXPROCS(0))
 	for _, entry := range entries {
-		next <- entry.Name()
+		removers.Go(func() error { return os.RemoveAll(filepath.Join(dir, entry.Name())) })
 	}
-	close(next)
-	removers.Wait()
+	_ = removers.Wait()
 	_ = os.RemoveAll(dir)
 }
 

@@ -16,7 +16,6 @@ const (
 	// size is that of a huge page, or a multiple: it only says from where on the kernel is asked.
 	size = 2 << 20
 
-	adviseHugePage = 14 // MADV_HUGEPAGE
 	adviseCollapse = 25 // MADV_COLLAPSE
 )
 
@@ -57,7 +56,7 @@ func onLargeStack(neverSet bool, beginning uintptr) error {
 	var last byte
 	to := uintptr(unsafe.Pointer(&last))
 	from := min(beginning, (to-room)&^(size-1))
-	if err := advise(from, to-from, adviseHugePage); err != nil {
+	if err := advise(from, to-from, syscall.MADV_HUGEPAGE); err != nil {
 		return err
 	}
 	_ = advise(beginning, size, adviseCollapse)

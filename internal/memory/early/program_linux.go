@@ -25,7 +25,7 @@ type mapping struct{ from, to uintptr }
 // that of proc(5); packages that would take it apart have their turn later.
 func onlyRead(list string) []mapping {
 	var found []mapping
-	for line := range lines(list) {
+	for line, more, ends := cutLine(list); ends; line, more, ends = cutLine(more) {
 		from, rest := address(line)
 		to, rest := address(rest)
 		if to <= from || len(rest) < 2 || rest[0] != 'r' || rest[1] == 'w' {
@@ -36,20 +36,14 @@ func onlyRead(list string) []mapping {
 	return found
 }
 
-// lines goes through the lines of a text that end.
-func lines(text string) func(yield func(string) bool) {
-	return func(yield func(string) bool) {
-		start := 0
-		for i := range len(text) {
-			if text[i] != '\n' {
-				continue
-			}
-			if !yield(text[start:i]) {
-				return
-			}
-			start = i + 1
+// cutLine returns the first line of a text, what is behind it, and whether the line ends at all.
+func cutLine(text string) (line, rest string, ends bool) {
+	for i := range len(text) {
+		if text[i] == '\n' {
+			return text[:i], text[i+1:], true
 		}
 	}
+	return text, "", false
 }
 
 // address reads a hexadecimal number, and the character behind it.
