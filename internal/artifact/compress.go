@@ -24,8 +24,10 @@ const (
 	// result is hardly larger than in one go.
 	blockBytes = 256 << 10
 
-	// windowBytes is how far back a compressed piece can point.
-	windowBytes = 32 << 10
+	// windowBytes is how much of the end of the piece before it a piece knows, and part of the format, too: as
+	// much as compresses YAML by less than a hundredth worse than the 32 KiB that it could know. To look
+	// through these takes a twentieth of the time of all packing.
+	windowBytes = 8 << 10
 
 	mostCompressors = 8
 

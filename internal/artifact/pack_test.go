@@ -23,7 +23,7 @@ import (
 
 // goldenDigest is the digest of goldenPack on every machine. It may change only together with
 // artifact.FormatVersion.
-const goldenDigest = "sha256:0407e2fbdb0564095b25a6f1f70f24873d5c024cabf6f60a74af989e8da83e5d"
+const goldenDigest = "sha256:c6573c6c2b210108dfe708ddf5bc28a0bd0f5fffd0faae39358b10d979932d59"
 
 const printVariable = "KUSTOMIZER_TEST_PRINT_DIGEST"
 
