@@ -30,8 +30,9 @@ func inCommands() bool {
 	if isAgent(commandLine()) {
 		return false
 	}
-	mapProgram()
-	return ask() == nil
+	asked := ask() == nil
+	go mapProgram() // beside what packages do from here on
+	return asked
 }
 
 // ask gives the kernel advice about room for the heap, of which nothing is touched. The heap has no room yet,
