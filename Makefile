@@ -168,7 +168,7 @@ bench-artifacts: $(SANDBOX) ## Measure push and pull beside oras, crane and Flux
 	@cd bench/oras && go build -p 1 -trimpath -ldflags '-s -w' -o ../.build/oras oras.land/oras/cmd/oras
 	@CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(or $(VERSION),dev)' -o bench/.build/kustomizer ./cmd/kustomizer
 	@cd bench && go build -o .build/artifacts ./artifacts
-	@dir=.sandbox/bench-$$$$; $(SANDBOX) run --dir $$dir -- sh -c 'cd bench && exec .build/artifacts $(BENCHFLAGS)' && rm -rf $$dir
+	@dir=.sandbox/bench-$$$$; $(SANDBOX) run --registries --dir $$dir -- sh -c 'cd bench && exec .build/artifacts $(BENCHFLAGS)' && rm -rf $$dir
 
 .PHONY: golden
 golden: ## Compute the golden digest without assembler; golden-386, golden-arm64: on other processors

@@ -77,13 +77,13 @@ func (l layout) cert(name string) string { return filepath.Join(l.dir, "pki", na
 func (l layout) server() string          { return "https://" + l.apiserver }
 
 func (l layout) state(o options) State {
-	s := State{
-		Dir: l.dir, Server: l.server(), Etcd: l.etcd, Kubeconfig: l.path("admin.kubeconfig"),
-		CACert: l.cert("ca.crt"), CAKey: l.cert("ca.key"), AuditLog: l.path("audit.log"),
-		Kubectl: l.bin("kubectl"), Launcher: l.bin("sandbox"),
-		Controllers: o.controllers,
+	s := State{Dir: l.dir, Launcher: l.bin("sandbox")}
+	if o.controlPlane() {
+		s.Server, s.Etcd, s.Kubeconfig = l.server(), l.etcd, l.path("admin.kubeconfig")
+		s.CACert, s.CAKey, s.AuditLog = l.cert("ca.crt"), l.cert("ca.key"), l.path("audit.log")
+		s.Kubectl, s.Controllers = l.bin("kubectl"), o.controllers
 	}
-	if o.registry() {
+	if o.registries() {
 		s.Registry, s.RegistryLog = l.registry, l.path("registry.log")
 		s.PrivateRegistry, s.PrivateRegistryLog = l.private, l.path("private-registry.log")
 	}

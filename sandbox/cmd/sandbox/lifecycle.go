@@ -31,12 +31,14 @@ func up(ctx context.Context, o options) error {
 		return err
 	}
 	fmt.Printf("sandbox ready in %.1fs\n", time.Since(start).Seconds())
-	fmt.Printf("  API server        %s\n  kubeconfig        %s\n", s.Server, s.Kubeconfig)
+	if s.Server != "" {
+		fmt.Printf("  API server        %s\n  kubeconfig        %s\n  kubectl           %s\n", s.Server, s.Kubeconfig, s.Kubectl)
+	}
 	if s.Registry != "" {
 		fmt.Printf("  registry          %s\n  private registry  %s (user %s, password sandbox-password)\n",
 			s.Registry, s.PrivateRegistry, registryUser)
 	}
-	fmt.Printf("  kubectl           %s\n  stop it           %s down --dir %s\n", s.Kubectl, s.Launcher, s.Dir)
+	fmt.Printf("  stop it           %s down --dir %s\n", s.Launcher, s.Dir)
 	return nil
 }
 
@@ -90,7 +92,7 @@ func startSupervisor(ctx context.Context, o options) error {
 func (o options) superviseArgs() []string {
 	return []string{
 		"supervise", "--dir", o.dir, "--source", o.source,
-		"--bare=" + strconv.FormatBool(o.bare), "--node=" + strconv.FormatBool(o.node),
+		"--bare=" + strconv.FormatBool(o.bare), "--registries=" + strconv.FormatBool(o.registriesOnly), "--node=" + strconv.FormatBool(o.node),
 		"--no-controller-manager=" + strconv.FormatBool(o.noManager), "--controllers", o.controllers,
 		"--timeout", o.timeout.String(), "--while-pid", strconv.Itoa(o.whilePID),
 	}

@@ -75,3 +75,20 @@ func TestTailReturnsTheLastLines(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 }
+
+func TestTheRegistriesAloneAreWithoutAControlPlane(t *testing.T) {
+	if _, _, err := parse("up", []string{"--dir", "x", "--source", "y", "--registries", "--bare"}); err == nil {
+		t.Error("--bare, which is without registries, is taken together with --registries")
+	}
+	o, _, err := parse("up", []string{"--dir", "x", "--source", "y", "--registries"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := newLayout(o.source, o.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := l.state(o); s.Server != "" || s.Kubeconfig != "" || s.Registry == "" || s.PrivateRegistry == "" {
+		t.Errorf("it would be described as %+v", s)
+	}
+}

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 )
@@ -24,6 +25,7 @@ const usage = `usage:
 
 flags of up and run:
   --bare                   etcd, API server and controller-manager only
+  --registries             the two registries only
   --node                   with --bare: the scheduler and the simulated node as well
   --no-controller-manager  with --bare: without the controller-manager
   --controllers A,B        what the controller-manager runs, as its flag of that name (default: all that have work here)
@@ -54,7 +56,7 @@ type exitCode int
 func (e exitCode) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
 
 func dispatch(ctx context.Context, args []string) error {
-	if len(args) == 0 {
+	if len(args) == 0 || slices.Contains([]string{"help", "-h", "--help"}, args[0]) {
 		return flag.ErrHelp
 	}
 	o, rest, err := parse(args[0], args[1:])
@@ -83,15 +85,18 @@ type options struct {
 	bare      bool
 	node      bool
 	noManager bool
+	// registriesOnly excludes all of the above.
+	registriesOnly bool
 	// controllers are those that the controller-manager runs, as its flag of that name has them.
 	controllers string
 	timeout     time.Duration
 	whilePID    int
 }
 
-func (o options) manager() bool  { return !o.bare || !o.noManager }
-func (o options) withNode() bool { return !o.bare || o.node }
-func (o options) registry() bool { return !o.bare }
+func (o options) controlPlane() bool { return !o.registriesOnly }
+func (o options) manager() bool      { return !o.bare || !o.noManager }
+func (o options) withNode() bool     { return !o.bare || o.node }
+func (o options) registries() bool   { return !o.bare }
 
 func parse(command string, args []string) (options, []string, error) {
 	var o options
@@ -100,6 +105,7 @@ func parse(command string, args []string) (options, []string, error) {
 	fs.StringVar(&o.dir, "dir", "", "state directory")
 	fs.StringVar(&o.source, "source", "", "the repository's sandbox folder (default: found from the binary or the working directory)")
 	fs.BoolVar(&o.bare, "bare", false, "control plane only")
+	fs.BoolVar(&o.registriesOnly, "registries", false, "registries only")
 	fs.BoolVar(&o.node, "node", false, "with --bare: scheduler and simulated node")
 	fs.BoolVar(&o.noManager, "no-controller-manager", false, "with --bare: no controller-manager")
 	fs.StringVar(&o.controllers, "controllers", allControllers, "what the controller-manager runs")
@@ -110,6 +116,9 @@ func parse(command string, args []string) (options, []string, error) {
 	}
 	if command != "run" && fs.NArg() > 0 {
 		return o, nil, fmt.Errorf("unexpected argument %q", fs.Arg(0))
+	}
+	if o.registriesOnly && o.bare {
+		return o, nil, errors.New("--bare is without registries: give it or --registries")
 	}
 	if err := o.complete(command); err != nil {
 		return o, nil, err

@@ -11,20 +11,20 @@ import (
 // State is sandbox.json, which is written last: when it is there, all is ready.
 type State struct {
 	Dir                string `json:"dir"`
-	Server             string `json:"server"`
-	Etcd               string `json:"etcd"`
-	Kubeconfig         string `json:"kubeconfig"`
-	CACert             string `json:"caCert"`
-	CAKey              string `json:"caKey"`
-	AuditLog           string `json:"auditLog"`
+	Server             string `json:"server,omitempty"`
+	Etcd               string `json:"etcd,omitempty"`
+	Kubeconfig         string `json:"kubeconfig,omitempty"`
+	CACert             string `json:"caCert,omitempty"`
+	CAKey              string `json:"caKey,omitempty"`
+	AuditLog           string `json:"auditLog,omitempty"`
 	Registry           string `json:"registry,omitempty"`
 	PrivateRegistry    string `json:"privateRegistry,omitempty"`
 	RegistryLog        string `json:"registryLog,omitempty"`
 	PrivateRegistryLog string `json:"privateRegistryLog,omitempty"`
-	Kubectl            string `json:"kubectl"`
+	Kubectl            string `json:"kubectl,omitempty"`
 	Launcher           string `json:"launcher"`
 	// Controllers are those of the controller-manager, as its flag has them.
-	Controllers string `json:"controllers"`
+	Controllers string `json:"controllers,omitempty"`
 }
 
 // process is a process that cannot be confused with a later one of the same pid.

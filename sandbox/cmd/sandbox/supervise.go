@@ -81,11 +81,23 @@ func (c *children) startAll(o options) error {
 	defer cl.http.CloseIdleConnections()
 	ctx, cancel := context.WithTimeout(c.ctx, o.timeout)
 	defer cancel()
-	if err := c.startControlPlane(ctx, o, l, cl); err != nil {
-		return err
+	if o.registries() {
+		if err := c.startRegistries(l); err != nil {
+			return err
+		}
 	}
-	if err := ready(ctx, o, l, cl); err != nil {
-		return err
+	if o.controlPlane() {
+		if err := c.startControlPlane(ctx, o, l, cl); err != nil {
+			return err
+		}
+		if err := controlPlaneReady(ctx, o, l, cl); err != nil {
+			return err
+		}
+	}
+	if o.registries() {
+		if err := registriesReady(ctx, l, cl); err != nil {
+			return err
+		}
 	}
 	pids := processes{Supervisor: newProcess("sandbox", os.Getpid()), Children: c.started}
 	if err := writeJSON(pidsPath(o.dir), pids); err != nil {
@@ -94,16 +106,18 @@ func (c *children) startAll(o options) error {
 	return writeJSON(statePath(o.dir), l.state(o))
 }
 
+func (c *children) startRegistries(l layout) error {
+	for _, name := range []string{"registry", "private-registry"} {
+		if err := c.start(l.registryChild(name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (c *children) startControlPlane(ctx context.Context, o options, l layout, cl *client) error {
 	if err := c.start(l.etcdChild()); err != nil {
 		return err
-	}
-	if o.registry() {
-		for _, name := range []string{"registry", "private-registry"} {
-			if err := c.start(l.registryChild(name)); err != nil {
-				return err
-			}
-		}
 	}
 	if err := cl.until(ctx, "etcd", "http://"+l.etcd+"/health", status(http.StatusOK)); err != nil {
 		return err
@@ -131,8 +145,8 @@ func (c *children) startControlPlane(ctx context.Context, o options, l layout, c
 	return c.start(l.schedulerChild())
 }
 
-// ready waits for what comes after the API server.
-func ready(ctx context.Context, o options, l layout, cl *client) error {
+// controlPlaneReady waits for what comes after the API server.
+func controlPlaneReady(ctx context.Context, o options, l layout, cl *client) error {
 	api := l.server() + "/api/v1"
 	for _, namespace := range []string{"default", "kube-system"} {
 		if err := cl.until(ctx, "namespace "+namespace, api+"/namespaces/"+namespace, status(http.StatusOK)); err != nil {
@@ -144,14 +158,13 @@ func ready(ctx context.Context, o options, l layout, cl *client) error {
 			return err
 		}
 	}
-	if o.withNode() {
-		if err := cl.until(ctx, "the simulated node", api+"/nodes/"+nodeName, nodeReady); err != nil {
-			return err
-		}
-	}
-	if !o.registry() {
+	if !o.withNode() {
 		return nil
 	}
+	return cl.until(ctx, "the simulated node", api+"/nodes/"+nodeName, nodeReady)
+}
+
+func registriesReady(ctx context.Context, l layout, cl *client) error {
 	if err := cl.until(ctx, "the registry", "http://"+l.registry+"/v2/", status(http.StatusOK)); err != nil {
 		return err
 	}
