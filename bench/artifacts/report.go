@@ -26,7 +26,7 @@ type peak struct {
 
 func newReport(b *bench) *report {
 	r := &report{}
-	fmt.Fprintf(r, "## Pushing and pulling artifacts\n\n`make bench-artifacts`: %s. Medians of %d runs, each push to a repository of its own;\n"+
+	fmt.Fprintf(r, "## Pushing and pulling artifacts\n\n`make bench-artifacts`: %s. Medians of %d runs after one that does not count, each push to a repository of its own;\n"+
 		"what was pulled is what was pushed. CPU and memory are those of all processes of a command. Beside them run the sandbox's registries.", measure.Machine(), b.runs)
 	if b.asLinked {
 		r.WriteString(" The programs' files are as the linker left them.")
