@@ -5,6 +5,7 @@ package memory
 
 import (
 	"os"
+	"runtime"
 	"runtime/debug"
 	"slices"
 )
@@ -15,14 +16,24 @@ import (
 var _ = collectLater(os.Args)
 
 // collectLater has garbage collected less often than usual in commands that run for a moment: with
-// a thousand objects that is a fifth of their time. The limit keeps sets of many thousands in bounds.
-// The agent, which stays, and whoever sets GOGC or GOMEMLIMIT, have it as it is. It says whether it did.
+// a thousand objects that is a fifth of their time. The first time comes late, since most commands are done before.
+// The limit keeps sets of many thousands in bounds. The agent, which stays, and whoever sets GOGC or GOMEMLIMIT,
+// have it as it is. It says whether it did.
 func collectLater(args []string) bool {
 	if os.Getenv("GOGC") != "" || os.Getenv("GOMEMLIMIT") != "" || slices.Contains(args, "controller") {
 		return false
 	}
-	const percent, limit = 400, 320 << 20
-	debug.SetGCPercent(percent)
+	// The heap's size at which garbage is collected at first, and then how much larger than what is in use. Go
+	// has no word for the first: it is as many percent of 4 MiB.
+	const first, percent, limit = 64 << 20, 400, 320 << 20
+	debug.SetGCPercent(first / (4 << 20) * 100)
 	debug.SetMemoryLimit(limit)
+	afterCollection(func() { debug.SetGCPercent(percent) })
 	return true
+}
+
+// afterCollection calls a function when garbage has been collected.
+func afterCollection(do func()) {
+	garbage := new([64]byte) // a smaller one may share its memory with what stays
+	runtime.AddCleanup(garbage, func(do func()) { do() }, do)
 }

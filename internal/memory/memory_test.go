@@ -3,8 +3,11 @@
 package memory
 
 import (
+	"runtime"
+	"runtime/metrics"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestWhoSetsItHasItAsItIs(t *testing.T) {
@@ -30,4 +33,27 @@ func TestWhoSetsItHasItAsItIs(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestTheFirstCollectionComesLate looks at how much larger than what is in use the heap may become: at first, and
+// when garbage was collected.
+func TestTheFirstCollectionComesLate(t *testing.T) {
+	t.Setenv("GOGC", "")
+	t.Setenv("GOMEMLIMIT", "")
+	collectLater([]string{"kustomizer", "push"})
+	if got := percent(); got != 1600 {
+		t.Errorf("at first it is %d %%", got)
+	}
+	runtime.GC()
+	for end := time.Now().Add(time.Minute); percent() != 400; runtime.Gosched() {
+		if time.Now().After(end) {
+			t.Fatalf("after a collection it is %d %%", percent())
+		}
+	}
+}
+
+func percent() uint64 {
+	sample := []metrics.Sample{{Name: "/gc/gogc:percent"}}
+	metrics.Read(sample)
+	return sample[0].Value.Uint64()
 }
