@@ -21,7 +21,7 @@ require (
 	github.com/google/certificate-transparency-go v1.3.3 // tests: certificates with a proof of their log
 	github.com/google/go-cmp v0.7.0 // tests: differences one can read
 	github.com/google/go-containerregistry v0.22.1 // references, authentication and images; a registry for tests
-	github.com/klauspost/compress v1.20.3 // gzip whose output does not change with the Go release, zstd
+	github.com/klauspost/compress v1.20.4 // gzip whose output does not change with the Go release, zstd
 	github.com/notaryproject/notation-core-go v1.3.0 // tests: certificates as the Notary Project wants them
 	github.com/notaryproject/notation-go v1.3.2 // verifies signatures of the Notary Project
 	github.com/opencontainers/go-digest v1.0.0 // the type of digests that notation-go takes

@@ -23,7 +23,7 @@ import (
 
 // goldenDigest is the digest of goldenPack on every machine. It may change only together with
 // artifact.FormatVersion.
-const goldenDigest = "sha256:c6573c6c2b210108dfe708ddf5bc28a0bd0f5fffd0faae39358b10d979932d59"
+const goldenDigest = "sha256:b84242144881406aae8c1172c99f9a44eaceb75a2f84af528c4226536f0d8af5"
 
 const printVariable = "KUSTOMIZER_TEST_PRINT_DIGEST"
 
