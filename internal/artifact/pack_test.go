@@ -109,7 +109,7 @@ func TestAPackedLayerSaysNothingOfItsMaker(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if zr.Name != "" || zr.OS != 255 || zr.ModTime.Unix() != 0 {
+	if zr.Name != "" || zr.OS != 255 || !zr.ModTime.IsZero() {
 		t.Errorf("gzip header %+v", zr.Header)
 	}
 	tr := tar.NewReader(zr)

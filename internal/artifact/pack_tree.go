@@ -104,45 +104,40 @@ func newLayerWriter(spoolDir string, opts PackOptions) (*layerWriter, error) {
 // opener opens files of a tree. Most lie beside the one before: the way to them is gone once.
 type opener struct {
 	root *os.Root
-	at   string   // with slashes, one at the end; empty for nowhere
-	dir  *os.Root // what is there
+	at   string   // with slashes, one at the end
+	dir  *os.File // what is there; nil for nothing
 }
 
-func (o *opener) open(name string) (*os.File, error) {
-	at, base := path.Split(name)
-	if at != o.at {
+func (o *opener) open(e treeEntry) (io.ReadCloser, error) {
+	at, base := path.Split(e.path)
+	if o.dir == nil || at != o.at {
 		o.close()
-		if dir, err := o.root.OpenRoot(filepath.FromSlash(path.Clean(at))); err == nil {
-			o.at, o.dir = at, dir
-		}
+		o.at = at
+		o.dir, _ = o.root.OpenFile(filepath.FromSlash(path.Clean(at)), toRead, 0) // the file's own way says what is wrong
 	}
 	if o.dir != nil {
-		if f, err := o.dir.OpenFile(base, toRead, 0); err == nil {
+		if f, err := openIn(o.dir, base, e.size); err == nil {
 			return f, nil
 		}
 	}
-	return o.root.OpenFile(filepath.FromSlash(name), toRead, 0) // a link may lead out of its directory, not out of the tree
+	f, err := o.root.OpenFile(filepath.FromSlash(e.path), toRead, 0) // a link may lead out of its directory, not out of the tree
+	if err != nil {
+		return nil, err
+	}
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return nil, errors.Join(errChanged, err, f.Close())
+	}
+	return f, nil
 }
 
 func (o *opener) close() {
 	if o.dir != nil {
 		_ = o.dir.Close() // it was only read from
 	}
-	o.at, o.dir = "", nil
+	o.dir = nil
 }
 
 var errChanged = errors.New("the file changed while it was read")
-
-// isPlain says whether a file that was opened is a plain one still. What takes a deadline could be waited for
-// without end, as a pipe can that nobody writes to; plain files take one on few file systems, so that asking
-// the system for the kind is spared for most.
-func isPlain(f *os.File) bool {
-	if f.SetReadDeadline(time.Time{}) != nil {
-		return true
-	}
-	info, err := f.Stat()
-	return err == nil && info.Mode().IsRegular()
-}
 
 // foundAhead is how many entries may be found before they are packed.
 const foundAhead = 1024
@@ -181,14 +176,11 @@ func (w *layerWriter) add(files *opener, e treeEntry) error {
 	if e.dir {
 		return writeHeader(w.tar, e.path+"/", tar.TypeDir, 0)
 	}
-	f, err := files.open(e.path)
+	f, err := files.open(e)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	if !isPlain(f) {
-		return errChanged
-	}
 	if err := writeHeader(w.tar, e.path, tar.TypeReg, e.size); err != nil {
 		return err
 	}
