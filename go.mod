@@ -40,7 +40,7 @@ require (
 	golang.org/x/crypto v0.57.0 // what is wrong with an SSH key that artifacts are to be decrypted with
 	golang.org/x/crypto/x509roots/fallback v0.0.0-20261030153154-30a33513ff6d // CA roots for the image, and for systems that have none
 	golang.org/x/sync v0.24.0 // errgroup: bounded fan-out
-	golang.org/x/sys v0.49.0 // tests: a terminal on which questions are answered
+	golang.org/x/sys v0.49.0 // opens the files of a tree beside each other; tests: a terminal on which questions are answered
 	golang.org/x/term v0.47.0 // whether there is a terminal; a password without echo
 	golang.org/x/text v0.42.0 // file names that differ only in case or in normal form
 	google.golang.org/protobuf v1.36.12 // bundles to and from JSON

@@ -32,7 +32,6 @@ func main() {
 	flag.StringVar(&b.programs, "programs", ".build", "directory with kustomizer, oras, crane and flux")
 	flag.StringVar(&b.results, "results", "RESULTS.md", "file for the results; empty for none")
 	flag.IntVar(&b.runs, "runs", 5, "how often each program pushes and pulls each tree")
-	flag.BoolVar(&b.asLinked, "as-linked", false, "measure the programs' files as the linker left them, not copies")
 	flag.StringVar(&b.note, "note", "", "what to say about the machine")
 	flag.Parse()
 	if err := run(context.Background(), &b); err != nil {
@@ -45,7 +44,6 @@ func main() {
 type bench struct {
 	programs, results, note string
 	runs                    int
-	asLinked                bool
 	registry, dir           string
 }
 
@@ -61,10 +59,8 @@ func run(ctx context.Context, b *bench) error {
 		return err
 	}
 	defer os.RemoveAll(b.dir)
-	if !b.asLinked {
-		if err := b.copyPrograms(); err != nil {
-			return err
-		}
+	if err := b.install(); err != nil {
+		return err
 	}
 	text := newReport(b)
 	for _, size := range []int{1, 10, 100} {

@@ -21,8 +21,6 @@ import (
 type program struct {
 	name       string
 	push, pull string
-	// under is where below $DIR the tree is after a pull.
-	under string
 }
 
 // own is the program that this project makes; it comes first.
@@ -39,10 +37,9 @@ func programs() []program {
 	}
 }
 
-// copyPrograms copies the programs and has the copies measured. The system holds a file in memory in pieces as
-// large as it was written in. The linker writes small ones, and where they come to lie is a matter of luck: from
-// them a program starts slower, the larger it is the more so, and one day half as slow again as on another.
-func (b *bench) copyPrograms() error {
+// install copies the programs, as install(1) and cp(1) do, and has the copies measured. In a file that the linker wrote
+// the same program starts in 40 or in 60 ms, as luck has it where its pages lie in memory.
+func (b *bench) install() error {
 	to := filepath.Join(b.dir, "bin")
 	if err := os.Mkdir(to, 0o755); err != nil {
 		return err
@@ -56,10 +53,7 @@ func (b *bench) copyPrograms() error {
 	return nil
 }
 
-// copyFile copies a program in large pieces, and holds no more of it: what this process takes when it starts
-// another counts as taken by that.
 func copyFile(from, to string) error {
-	const piece = 4 << 20
 	in, err := os.Open(from)
 	if err != nil {
 		return err
@@ -69,8 +63,7 @@ func copyFile(from, to string) error {
 	if err != nil {
 		return err
 	}
-	// Without their types' own ways to copy, which choose the pieces themselves.
-	_, err = io.CopyBuffer(struct{ io.Writer }{out}, struct{ io.Reader }{in}, make([]byte, piece))
+	_, err = io.Copy(out, in)
 	return errors.Join(err, out.Sync(), out.Close())
 }
 
@@ -81,54 +74,71 @@ type figures struct {
 	blob       int64
 }
 
-// measure lets each program push and pull the tree: in each round all of them, beginning with
-// another one. Each push goes to a repository of its own, so that it sends all there is. The first round does not
+// measure lets each program push the tree, and then pull it, in rounds: in each all of them, beginning with
+// another one. Each push goes to a repository of its own, so that it sends all there is. Pulls come when all is pushed,
+// since they leave thousands of files for the disk, which the registry waits for. The first round of either does not
 // count: in it all is read and written for the first time.
 func (b *bench) measure(ctx context.Context, tree string, size int) ([]figures, error) {
 	want, err := digestOfTree(tree)
 	if err != nil {
 		return nil, err
 	}
-	all := programs()
-	out := make([]figures, len(all))
-	for round := range b.runs + 1 {
-		for i := range all {
-			at := (i + round) % len(all)
-			f := &out[at]
-			if f.program = all[at]; round == 1 {
-				f.push, f.pull = nil, nil
-			}
-			if err := b.once(ctx, f, tree, fmt.Sprintf("bench-%d/%s-%d-%d", os.Getpid(), f.program.name, size, round), want); err != nil {
-				return nil, err
-			}
+	out := make([]figures, len(programs()))
+	for i, p := range programs() {
+		out[i].program = p
+	}
+	repository := func(f *figures, round int) string {
+		return fmt.Sprintf("bench-%d/%s-%d-%d", os.Getpid(), f.program.name, size, round)
+	}
+	if err := b.rounds(out, func(f *figures, round int) error {
+		pushed, err := b.shell(ctx, f.program.push, b.registry+"/"+repository(f, round)+":1", tree)
+		if err != nil {
+			return err
 		}
+		f.push = append(f.push, pushed)
+		f.blob, err = blobSize(ctx, b.registry, repository(f, round))
+		return err
+	}); err != nil {
+		return nil, err
+	}
+	if err := b.rounds(out, func(f *figures, round int) error {
+		pulled, err := b.pull(ctx, f.program, b.registry+"/"+repository(f, round)+":1", want)
+		f.pull = append(f.pull, pulled)
+		return err
+	}); err != nil {
+		return nil, err
+	}
+	for i := range out {
+		out[i].push, out[i].pull = out[i].push[1:], out[i].pull[1:]
 	}
 	return out, nil
 }
 
-// once pushes and pulls, and checks that what comes is what went.
-func (b *bench) once(ctx context.Context, f *figures, tree, repository, want string) error {
-	ref := b.registry + "/" + repository + ":1"
-	pushed, err := b.shell(ctx, f.program.push, ref, tree)
-	if err != nil {
-		return err
+// rounds does something for each program, as often as is measured and once more.
+func (b *bench) rounds(all []figures, do func(f *figures, round int) error) error {
+	for round := range b.runs + 1 {
+		for i := range all {
+			if err := do(&all[(i+round)%len(all)], round); err != nil {
+				return err
+			}
+		}
 	}
+	return nil
+}
+
+// pull pulls what a program pushed, and checks that it is the tree with that digest.
+func (b *bench) pull(ctx context.Context, p program, ref, want string) (measure.Sample, error) {
 	to := filepath.Join(b.dir, "pulled")
-	pulled, err := b.shell(ctx, f.program.pull, ref, to)
-	if err != nil {
-		return err
-	}
 	defer os.RemoveAll(to)
-	got, err := digestOfTree(filepath.Join(to, f.program.under))
+	pulled, err := b.shell(ctx, p.pull, ref, to)
 	if err != nil {
-		return err
+		return pulled, err
 	}
-	if got != want {
-		return fmt.Errorf("%s pulled another tree than it pushed", f.program.name)
+	got, err := digestOfTree(to)
+	if err == nil && got != want {
+		err = fmt.Errorf("%s pulled another tree than it pushed", p.name)
 	}
-	f.push, f.pull = append(f.push, pushed), append(f.pull, pulled)
-	f.blob, err = blobSize(ctx, b.registry, repository)
-	return err
+	return pulled, err
 }
 
 // shell runs a command with the programs first on its PATH, and a home of its own.

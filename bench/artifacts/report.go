@@ -28,9 +28,6 @@ func newReport(b *bench) *report {
 	r := &report{}
 	fmt.Fprintf(r, "## Pushing and pulling artifacts\n\n`make bench-artifacts`: %s. Medians of %d runs after one that does not count, each push to a repository of its own;\n"+
 		"what was pulled is what was pushed. CPU and memory are those of all processes of a command. Beside them run the sandbox's registries.", measure.Machine(), b.runs)
-	if b.asLinked {
-		r.WriteString(" The programs' files are as the linker left them.")
-	}
 	if b.note != "" {
 		r.WriteString(" " + b.note)
 	}
@@ -55,17 +52,13 @@ func (r *report) add(size, files int, all []figures) {
 	faster := float64(measure.Median(measure.Walls(better.push))) / float64(measure.Median(measure.Walls(ours.push)))
 	goal := atLeast()[size]
 	fmt.Fprintf(r, "\n- A push is %.2f times as fast as that of the better of the others, %s (goal: %.1f): %s.\n", faster, better.program.name, goal, verdict(faster >= goal))
-	r.blob(ours, better, "that of the same, "+better.program.name)
+	// The goal is about the peer whose time a push is compared with. Who takes longer may well pack closer.
+	larger := float64(ours.blob) / float64(better.blob)
+	fmt.Fprintf(r, "- The blob is %.2f times that of the same, %s (goal: at most %.1f): %s.\n", larger, better.program.name, mostBlob, verdict(larger <= mostBlob))
 	if smallest.program.name != better.program.name {
-		r.blob(ours, smallest, "the smallest of all, "+smallest.program.name)
+		slower := float64(measure.Median(measure.Walls(smallest.push))) / float64(measure.Median(measure.Walls(ours.push)))
+		fmt.Fprintf(r, "- The blob is %.2f times the smallest of all, that of %s, whose push takes %.1f times as long.\n", float64(ours.blob)/float64(smallest.blob), smallest.program.name, slower)
 	}
-}
-
-// blob compares what was stored. The goal is about the peer whose time a push is compared with: who
-// takes longer may well pack closer, which is said beside it.
-func (r *report) blob(ours, other figures, name string) {
-	larger := float64(ours.blob) / float64(other.blob)
-	fmt.Fprintf(r, "- The blob is %.2f times %s (goal: at most %.1f): %s.\n", larger, name, mostBlob, verdict(larger <= mostBlob))
 }
 
 // answers measures what needs no registry.
