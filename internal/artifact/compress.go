@@ -38,7 +38,7 @@ const (
 
 // compressor writes one gzip member whose header holds neither name nor time, and always the same
 // operating system. Pieces are compressed beside each other; the bytes that come out don't depend on
-// how many. There is one piece more than can be at work at once, and no other: memory is bounded.
+// how many. There are so many pieces and no more: memory is bounded.
 type compressor struct {
 	dst     io.Writer
 	piece   *piece // is being filled
