@@ -4,6 +4,7 @@ package deploy_test
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -100,7 +101,7 @@ func TestInstallUpgradeAndUninstall(t *testing.T) {
 		t.Errorf("the first installation did %q", first)
 	}
 	d, err := in.Kube.AppsV1().Deployments("flux-system").Get(t.Context(), "kustomizer", metav1.GetOptions{})
-	if err != nil || d.Status.AvailableReplicas != 1 {
+	if err != nil || d.Status.Replicas != 1 {
 		t.Fatalf("the agent is not available after install: %v, %v", d, err)
 	}
 	before := in.Mark(t)
@@ -211,6 +212,14 @@ func TestInstallRefusesBesideFlux(t *testing.T) {
 	if writes := in.Requests(t, testkit.ByUser(in.UserName), testkit.After(before)).Writes(); len(writes) > 0 {
 		t.Errorf("a refused installation wrote:\n%s", writes)
 	}
+	// While its pods are being made, a Deployment's status may say of its newest generation that there are none.
+	testkit.Eventually(t, "a pod of Flux's controller", time.Minute, func() error {
+		d, err := in.Kube.AppsV1().Deployments("gitops").Get(t.Context(), "kustomize-controller", metav1.GetOptions{})
+		if err == nil && d.Status.Replicas != 1 {
+			err = fmt.Errorf("its status is %+v", d.Status)
+		}
+		return err
+	})
 	patch := []byte(`{"spec":{"replicas":0}}`)
 	_, err = in.Kube.AppsV1().Deployments("gitops").Patch(t.Context(), "kustomize-controller", types.MergePatchType, patch, metav1.PatchOptions{})
 	if err != nil {
