@@ -90,8 +90,9 @@ func (b *bench) measure(ctx context.Context, tree string, size int) ([]figures, 
 	repository := func(f *figures, round int) string {
 		return fmt.Sprintf("bench-%d/%s-%d-%d", os.Getpid(), f.program.name, size, round)
 	}
+	ref := func(f *figures, round int) string { return b.registry + "/" + repository(f, round) + ":1" }
 	if err := b.rounds(out, func(f *figures, round int) error {
-		pushed, err := b.shell(ctx, f.program.push, b.registry+"/"+repository(f, round)+":1", tree)
+		pushed, err := b.shell(ctx, f.program.push, ref(f, round), tree)
 		if err != nil {
 			return err
 		}
@@ -102,7 +103,7 @@ func (b *bench) measure(ctx context.Context, tree string, size int) ([]figures, 
 		return nil, err
 	}
 	if err := b.rounds(out, func(f *figures, round int) error {
-		pulled, err := b.pull(ctx, f.program, b.registry+"/"+repository(f, round)+":1", want)
+		pulled, err := b.pull(ctx, f.program, ref(f, round), want)
 		f.pull = append(f.pull, pulled)
 		return err
 	}); err != nil {

@@ -56,8 +56,8 @@ func (r *report) add(size, files int, all []figures) {
 	larger := float64(ours.blob) / float64(better.blob)
 	fmt.Fprintf(r, "- The blob is %.2f times that of the same, %s (goal: at most %.1f): %s.\n", larger, better.program.name, mostBlob, verdict(larger <= mostBlob))
 	if smallest.program.name != better.program.name {
-		slower := float64(measure.Median(measure.Walls(smallest.push))) / float64(measure.Median(measure.Walls(ours.push)))
-		fmt.Fprintf(r, "- The blob is %.2f times the smallest of all, that of %s, whose push takes %.1f times as long.\n", float64(ours.blob)/float64(smallest.blob), smallest.program.name, slower)
+		slower := measure.Ratio(measure.Median(measure.Walls(smallest.push)), measure.Median(measure.Walls(ours.push)))
+		fmt.Fprintf(r, "- The blob is %.2f times the smallest of all, that of %s, whose push takes %s as long.\n", float64(ours.blob)/float64(smallest.blob), smallest.program.name, slower)
 	}
 }
 

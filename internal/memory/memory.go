@@ -28,12 +28,7 @@ func collectLater(args []string) bool {
 	const first, percent, limit = 64 << 20, 400, 320 << 20
 	debug.SetGCPercent(first / (4 << 20) * 100)
 	debug.SetMemoryLimit(limit)
-	afterCollection(func() { debug.SetGCPercent(percent) })
-	return true
-}
-
-// afterCollection calls a function when garbage has been collected.
-func afterCollection(do func()) {
 	garbage := new([64]byte) // a smaller one may share its memory with what stays
-	runtime.AddCleanup(garbage, func(do func()) { do() }, do)
+	runtime.AddCleanup(garbage, func(percent int) { debug.SetGCPercent(percent) }, percent)
+	return true
 }
